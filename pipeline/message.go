@@ -1,0 +1,123 @@
+package pipeline
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+)
+
+// Metadata keys that travel with a message on every broker. Values are text.
+const (
+	MetaCorrelationID = "correlationid" // one conversation; an order's whole way through
+	MetaCausationID   = "causationid"   // the id of the message that this one came from
+	MetaPartitionKey  = "partitionkey"  // messages with the same key keep their order
+	MetaTraceParent   = "traceparent"   // W3C trace context
+	MetaTraceState    = "tracestate"
+	MetaContentType   = "content-type"
+	MetaEvent         = "event"         // the effect that an output asks for, see kind process_order
+	MetaConfigVersion = "configversion" // hash of the handler's config that made this message (0-D26)
+
+	// MetaIDSource is set when a message came without an id of its own:
+	// IDSourcePosition or IDSourceContent.
+	MetaIDSource = "idsource"
+
+	// metaCorrelationAlias is Watermill's own name for MetaCorrelationID.
+	metaCorrelationAlias = "correlation_id"
+)
+
+// Values of MetaIDSource.
+const (
+	// IDSourcePosition: the id names topic, partition and offset, so it is
+	// unique but changes when the producer sends again.
+	IDSourcePosition = "position"
+	// IDSourceContent: the id is a hash of exchange, key and body. Equal
+	// messages share it, so nothing may be dropped or merged by it.
+	IDSourceContent = "content"
+)
+
+// Metadata keys of a dead letter: ours, and the four that Watermill's poison
+// queue writes, so that its tools can read our dead letters.
+const (
+	MetaDeadTopic     = "dltopic"     // where the message came from
+	MetaDeadPartition = "dlpartition" // and its place there, as the broker counts
+	MetaDeadOffset    = "dloffset"
+	MetaDeadGroup     = "dlgroup"     // the subscription
+	MetaDeadHandler   = "dlhandler"   // the handler that failed
+	MetaDeadReason    = "dlreason"    // a Reason
+	MetaDeadError     = "dlerror"     // the error's text, capped
+	MetaDeadErrorType = "dlerrortype" // the innermost error's Go type
+	MetaDeadStack     = "dlstack"     // a panic's stack, capped
+	MetaDeadAttempts  = "dlattempts"  // how often the handler ran
+	MetaDeadFirst     = "dlfirsttime" // RFC 3339, the first and the last failure
+	MetaDeadLast      = "dllasttime"
+	MetaDeadPrint     = "dlfingerprint" // groups dead letters of the same cause
+	MetaDeadReplays   = "dlreplays"     // how often it was replayed
+
+	MetaPoisonReason     = "reason_poisoned"
+	MetaPoisonTopic      = "topic_poisoned"
+	MetaPoisonHandler    = "handler_poisoned"
+	MetaPoisonSubscriber = "subscriber_poisoned"
+)
+
+// CorrelationID returns the message's correlation id, also where it came
+// under Watermill's name for it, or "".
+func CorrelationID(msg *message.Message) string {
+	if id := msg.Metadata.Get(MetaCorrelationID); id != "" {
+		return id
+	}
+	return msg.Metadata.Get(metaCorrelationAlias)
+}
+
+// outputSpace is the UUID namespace of output ids. It must never change:
+// downstream systems recognise repeats by these ids.
+var outputSpace = uuid.MustParse("6f6a1f4e-6b0c-5b8e-9d55-3a1c2f0b7d10")
+
+// OutputID is the id of the index-th message that handler makes of the input
+// with this id: a UUIDv5 of the three, so that handling an input again gives
+// outputs with the same ids.
+func OutputID(inputID, handler string, index int) string {
+	return uuid.NewSHA1(outputSpace, []byte(inputID+"\x00"+handler+"\x00"+strconv.Itoa(index))).String()
+}
+
+type contextKey int
+
+const (
+	outputKey contextKey = iota
+	originKey
+	outcomeKey
+	identityKey
+)
+
+// SetOutput names the output of its handler that a produced message goes to.
+// A message without one goes to the output "" (`to:` given as a plain topic).
+func SetOutput(msg *message.Message, name string) {
+	msg.SetContext(context.WithValue(msg.Context(), outputKey, name))
+}
+
+// OutputOf returns the name set with SetOutput, or "".
+func OutputOf(msg *message.Message) string {
+	name, _ := msg.Context().Value(outputKey).(string)
+	return name
+}
+
+// Origin is where a message was read.
+type Origin struct {
+	Topic       string // Waybill's name of the topic
+	Group       string // the subscription
+	Partition   int32  // 0 where the broker has none
+	Offset      int64  // the place in the partition; -1 where the broker has none
+	Redelivered bool   // the broker says, or cannot rule out, that it was handed out before
+}
+
+// WithOrigin returns ctx carrying o. Drivers set it on every message.
+func WithOrigin(ctx context.Context, o *Origin) context.Context {
+	return context.WithValue(ctx, originKey, o)
+}
+
+// OriginOf returns where msg was read, or nil for a message of our own making.
+func OriginOf(ctx context.Context) *Origin {
+	o, _ := ctx.Value(originKey).(*Origin)
+	return o
+}

@@ -1,0 +1,68 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+)
+
+// Result is how the handling of a message ended.
+type Result string
+
+// The results. They are the label `outcome` of the metrics.
+const (
+	ResultOK      Result = "ok"      // its outputs are durable
+	ResultDead    Result = "dead"    // it is in the handler's dead-letter topic
+	ResultStopped Result = "stopped" // Waybill stopped first; its broker keeps it
+)
+
+// Outcome is what became of one message in one handler. The chain fills it in
+// while the message is handled; what stands outside of settle reads it. It is
+// used by one goroutine.
+type Outcome struct {
+	Result   Result
+	Reason   Reason    // why it failed, last; "" if it never did
+	Err      error     // the last error
+	Attempts int       // how often the kind ran
+	First    time.Time // the first failure
+	Last     time.Time // the last failure
+	Outputs  []string  // ids of what was published
+}
+
+// Failed notes a failed run of the kind.
+func (o *Outcome) Failed(err error, now time.Time) {
+	if o.First.IsZero() {
+		o.First = now
+	}
+	o.Last, o.Err, o.Reason = now, err, ReasonOf(err)
+}
+
+// WithOutcome returns ctx carrying o.
+func WithOutcome(ctx context.Context, o *Outcome) context.Context {
+	return context.WithValue(ctx, outcomeKey, o)
+}
+
+// OutcomeOf returns the outcome that ctx carries, or a new one that nobody
+// reads.
+func OutcomeOf(ctx context.Context) *Outcome {
+	if o, _ := ctx.Value(outcomeKey).(*Outcome); o != nil {
+		return o
+	}
+	return &Outcome{}
+}
+
+// Identity names a message in logs and links it to what it came from.
+type Identity struct {
+	Message     string // its id
+	Correlation string // the id of the conversation: its own where it began one
+}
+
+// WithIdentity returns ctx carrying id.
+func WithIdentity(ctx context.Context, id Identity) context.Context {
+	return context.WithValue(ctx, identityKey, id)
+}
+
+// IdentityOf returns the identity that ctx carries.
+func IdentityOf(ctx context.Context) (Identity, bool) {
+	id, ok := ctx.Value(identityKey).(Identity)
+	return id, ok
+}
