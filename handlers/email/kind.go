@@ -1,0 +1,129 @@
+package email
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/mail"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	gomail "github.com/wneessen/go-mail"
+
+	"github.com/waybill-dev/waybill/pipeline"
+)
+
+// Kind returns the kind send_email.
+func Kind() pipeline.Kind {
+	return pipeline.Kind{
+		Name: "send_email",
+		Doc: "Sends a mail about an order over SMTP, or, by default, only logs that it would. " +
+			"A repeat of the same message carries the same Message-ID.",
+		Effect:    true,
+		NewConfig: func() any { return NewConfig() },
+		New:       newHandler,
+	}
+}
+
+func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
+	c := config.(*Config)
+	if c.Mode != ModeSMTP {
+		return simulated(env), nil
+	}
+	return newMailer(env, c)
+}
+
+// simulated is the handler that sends nothing.
+func simulated(env pipeline.Env) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		env.Log.Info("📧 Confirmation email sent (simulated)", "message", msg.UUID)
+		return nil, nil
+	}
+}
+
+// mailer is one handler that sends.
+type mailer struct {
+	env       pipeline.Env
+	from      *mail.Address
+	to        *recipient
+	templates *templates
+	server    *server
+}
+
+func newMailer(env pipeline.Env, c *Config) (message.HandlerFunc, error) {
+	m := &mailer{env: env}
+	var err error
+	if m.from, err = mail.ParseAddress(c.From); err != nil {
+		return nil, err
+	}
+	if m.to, err = newRecipient(c.To); err != nil {
+		return nil, err
+	}
+	if m.templates, err = newTemplates(c); err != nil {
+		return nil, err
+	}
+	if m.server, err = newServer(env.Dir, c.Server); err != nil {
+		return nil, err
+	}
+	return m.handle, nil
+}
+
+func (m *mailer) handle(msg *message.Message) ([]*message.Message, error) {
+	letter, err := m.compose(msg)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.server.send(msg.Context(), letter); err != nil {
+		return nil, err
+	}
+	m.env.Log.Info("📧 Confirmation email sent", "message", msg.UUID, "mail", letter.GetMessageID())
+	return nil, nil
+}
+
+// compose makes the mail for a message: the same for the same message, but
+// for its date.
+func (m *mailer) compose(msg *message.Message) (*gomail.Msg, error) {
+	data, err := newData(msg)
+	if err != nil {
+		return nil, err
+	}
+	to, err := m.to.address(msg)
+	if err != nil {
+		return nil, err
+	}
+	letter := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
+	letter.FromMailAddress(m.from)
+	letter.ToMailAddress(to)
+	letter.SetMessageIDWithValue(m.messageID(msg.UUID))
+	letter.SetGenHeader("Auto-Submitted", "auto-generated")
+	return letter, m.fill(letter, data)
+}
+
+func (m *mailer) fill(letter *gomail.Msg, data *Data) error {
+	subject, err := headerText(m.templates.subject, data)
+	if err != nil {
+		return err
+	}
+	text, err := render(m.templates.text, data)
+	if err != nil {
+		return err
+	}
+	letter.Subject(subject)
+	letter.SetBodyString(gomail.TypeTextPlain, text)
+	if m.templates.html == nil {
+		return nil
+	}
+	html, err := render(m.templates.html, data)
+	if err != nil {
+		return err
+	}
+	letter.AddAlternativeString(gomail.TypeTextHTML, html)
+	return nil
+}
+
+// messageID is a function of the message's id and the handler's name alone.
+// The id is hashed, since a foreign one may hold what a header must not.
+func (m *mailer) messageID(id string) string {
+	sum := sha256.Sum256([]byte(id + "\x00" + m.env.Handler))
+	_, domain, _ := strings.Cut(m.from.Address, "@")
+	return hex.EncodeToString(sum[:16]) + "@" + domain
+}
