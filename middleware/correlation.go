@@ -1,0 +1,21 @@
+package middleware
+
+import (
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
+)
+
+// Correlation gives the message its pipeline.Identity, which the log lines
+// and the outputs take over. A message that came without a correlation id
+// begins a conversation of its own. The message itself is not changed.
+func Correlation(h message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		id := pipeline.Identity{Message: msg.UUID, Correlation: pipeline.CorrelationID(msg)}
+		if id.Correlation == "" {
+			id.Correlation = msg.UUID
+		}
+		msg.SetContext(pipeline.WithIdentity(msg.Context(), id))
+		return h(msg)
+	}
+}

@@ -1,0 +1,124 @@
+package middleware
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
+)
+
+// Caps of what a dead letter says of its cause, in bytes: metadata travels as
+// headers, and RabbitMQ's must fit a frame of 128 KiB with the original's.
+const (
+	maxErrorText = 4 << 10
+	maxStack     = 8 << 10
+)
+
+func now() time.Time { return time.Now().UTC() }
+
+// letter returns the dead letter of msg: the same id, bytes and metadata, and
+// what happened (design §4, Dead; survey §4.3). Earlier dead-letter metadata,
+// of a message that was replayed, is replaced.
+func (s Settle) letter(msg *message.Message, o *pipeline.Outcome) *message.Message {
+	letter := msg.Copy()
+	set := letter.Metadata.Set
+	origin := pipeline.OriginOf(msg.Context())
+	if origin == nil {
+		origin = &pipeline.Origin{Offset: -1}
+	}
+	set(pipeline.MetaDeadTopic, origin.Topic)
+	set(pipeline.MetaDeadGroup, s.Group)
+	set(pipeline.MetaDeadHandler, s.Handler)
+	if origin.Offset >= 0 {
+		set(pipeline.MetaDeadPartition, strconv.FormatInt(int64(origin.Partition), 10))
+		set(pipeline.MetaDeadOffset, strconv.FormatInt(origin.Offset, 10))
+	}
+	text := clip(o.Err.Error(), maxErrorText)
+	set(pipeline.MetaDeadReason, string(o.Reason))
+	set(pipeline.MetaDeadError, text)
+	set(pipeline.MetaDeadErrorType, errorType(o.Err))
+	set(pipeline.MetaDeadAttempts, strconv.Itoa(o.Attempts))
+	set(pipeline.MetaDeadFirst, o.First.UTC().Format(time.RFC3339Nano))
+	set(pipeline.MetaDeadLast, o.Last.UTC().Format(time.RFC3339Nano))
+	stack := stackOf(o.Err)
+	if stack != "" {
+		set(pipeline.MetaDeadStack, clip(stack, maxStack))
+	} else {
+		delete(letter.Metadata, pipeline.MetaDeadStack)
+	}
+	set(pipeline.MetaDeadPrint, fingerprint(o, stack))
+	set(pipeline.MetaPoisonReason, text)
+	set(pipeline.MetaPoisonTopic, origin.Topic)
+	set(pipeline.MetaPoisonHandler, s.Handler)
+	set(pipeline.MetaPoisonSubscriber, s.Group)
+	return letter
+}
+
+// clip cuts text to at most n bytes, between characters, and says that it did.
+func clip(text string, n int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= n {
+		return text
+	}
+	const mark = " …"
+	n -= len(mark)
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + mark
+}
+
+// errorType names the type of the innermost error.
+func errorType(err error) string {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return fmt.Sprintf("%T", err)
+		}
+		err = next
+	}
+}
+
+func stackOf(err error) string {
+	var traced interface{ StackTrace() string }
+	if errors.As(err, &traced) {
+		return traced.StackTrace()
+	}
+	return ""
+}
+
+// Ids, numbers, quoted text and hex differ between messages that failed for
+// the same cause.
+var varying = regexp.MustCompile(`"[^"]*"|'[^']*'|\b[0-9a-fA-F-]{8,}\b|\d+`)
+
+// fingerprint groups dead letters of one cause: reason, type, the message
+// without what varies, and for a panic its first frame in the program.
+func fingerprint(o *pipeline.Outcome, stack string) string {
+	text := varying.ReplaceAllString(clip(o.Err.Error(), maxErrorText), "#")
+	sum := sha256.Sum256([]byte(string(o.Reason) + "\x00" + errorType(o.Err) + "\x00" + text + "\x00" + firstFrame(stack)))
+	return hex.EncodeToString(sum[:8])
+}
+
+// firstFrame returns the function that panicked, from a stack as
+// debug.Stack prints it: the one after the last call of panic.
+func firstFrame(stack string) string {
+	_, after, ok := strings.Cut(stack, "\npanic(")
+	if !ok {
+		return ""
+	}
+	lines := strings.SplitN(after, "\n", 4)
+	if len(lines) < 3 {
+		return ""
+	}
+	name, _, _ := strings.Cut(lines[2], "(")
+	return name
+}

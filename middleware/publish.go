@@ -1,0 +1,159 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
+)
+
+// Send publishes messages to topics and returns once each is confirmed. The
+// error of one is found by its index; nil: all are confirmed.
+type Send func(ctx context.Context, in *message.Message, out []Output) []error
+
+// Output is a message and the topic that it goes to.
+type Output struct {
+	Topic   string
+	Message *message.Message
+}
+
+// Publish sends what the kind returned, and awaits the confirms. It does so
+// here rather than behind the chain, as Watermill would, so that a failure to
+// publish has an outcome like any other: refused for good, the message is
+// dead; not possible now, it is held.
+type Publish struct {
+	Handler string
+	Topics  map[string]string // output name → topic
+	Send    Send
+	Holder  Holder
+}
+
+// Middleware wraps h. The returned function returns no messages.
+func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		produced, err := h(msg)
+		if err != nil || len(produced) == 0 {
+			return nil, err
+		}
+		out, err := p.address(msg, produced)
+		if err != nil {
+			return nil, err
+		}
+		return nil, p.Holder.Until(msg, "publish", func(ctx context.Context) error {
+			return p.send(ctx, msg, &out)
+		})
+	}
+}
+
+// address stamps the outputs and finds the topic of each.
+func (p Publish) address(in *message.Message, produced []*message.Message) ([]Output, error) {
+	outcome := pipeline.OutcomeOf(in.Context())
+	out := make([]Output, len(produced))
+	for i, msg := range produced {
+		name := pipeline.OutputOf(msg)
+		topic, ok := p.Topics[name]
+		if !ok {
+			return nil, pipeline.WithReason(pipeline.Permanent(
+				fmt.Errorf("handler %s has no output %q under `to:`; it has %s", p.Handler, name, p.names())), pipeline.ReasonInternal)
+		}
+		stamp(msg, in, p.Handler, i)
+		out[i] = Output{Topic: topic, Message: msg}
+		outcome.Outputs = append(outcome.Outputs, msg.UUID)
+	}
+	return out, nil
+}
+
+func (p Publish) names() string {
+	names := make([]string, 0, len(p.Topics))
+	for name := range p.Topics {
+		names = append(names, fmt.Sprintf("%q", name))
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// stamp gives the index-th output of in its id, and links it to in.
+func stamp(msg, in *message.Message, handler string, index int) {
+	msg.UUID = pipeline.OutputID(in.UUID, handler, index)
+	msg.Metadata.Set(pipeline.MetaCausationID, in.UUID)
+	correlation := pipeline.CorrelationID(in)
+	if correlation == "" {
+		correlation = in.UUID
+	}
+	msg.Metadata.Set(pipeline.MetaCorrelationID, correlation)
+	inject(msg, in)
+}
+
+// send publishes out, and on failure leaves in it what was not confirmed.
+func (p Publish) send(ctx context.Context, in *message.Message, out *[]Output) error {
+	errs := p.Send(ctx, in, *out)
+	var left []Output
+	var first error
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		left = append(left, (*out)[i])
+		// A refusal decides over what may pass: it will not go away.
+		if err = fmt.Errorf("publish to %s: %w", (*out)[i].Topic, err); first == nil || pipeline.IsPermanent(err) {
+			first = err
+		}
+	}
+	*out = left
+	return first
+}
+
+// Holder holds a message while the place of its outcome is away: it keeps the
+// message in hand, pauses the handler's intake, says so, and tries again with
+// a growing pause, for as long as it takes (design §4, Held).
+type Holder struct {
+	Hold    func(why string) (release func()) // pauses the intake; readiness shows why
+	Timeout time.Duration                     // of one try
+	Initial time.Duration                     // pause after the first; doubled up to Max
+	Max     time.Duration
+}
+
+// Until calls try until it returns nil or a permanent error, which it returns.
+// When the message's context ends it returns pipeline.ErrStopping.
+func (h Holder) Until(msg *message.Message, what string, try func(context.Context) error) error {
+	var release func()
+	defer func() {
+		if release != nil {
+			release()
+		}
+	}()
+	pauses := Retry{Initial: h.Initial}.pauses()
+	pauses.MaxInterval = h.Max
+	for {
+		err := h.once(msg, try)
+		switch {
+		case err == nil:
+			return nil
+		case msg.Context().Err() != nil:
+			return errors.Join(stopping(msg), err)
+		case pipeline.IsPermanent(err):
+			return err
+		}
+		if release == nil {
+			release = h.Hold(fmt.Sprintf("%s: %v", what, err))
+		}
+		if stop := wait(msg, pauses.NextBackOff()); stop != nil {
+			return stop
+		}
+	}
+}
+
+func (h Holder) once(msg *message.Message, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(msg.Context(), h.Timeout)
+	defer cancel()
+	return try(ctx)
+}
