@@ -70,7 +70,12 @@ func (w *workspace) measure() (int, error) {
 	size := len(w.order)
 	for i := range w.plans {
 		l := &w.plans[i]
-		size += l.jobs*(l.span.End-l.span.Start+extra) - (l.span.End - l.span.Start)
+		line := l.span.End - l.span.Start
+		job := line + extra
+		if l.bundle() {
+			job += line // for the component
+		}
+		size += l.jobs*job - line
 		if size > w.p.config.MaxOutput {
 			return 0, pipeline.Invalid("order line %d: the order would become more than %d bytes", l.number, w.p.config.MaxOutput)
 		}

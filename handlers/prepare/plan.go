@@ -40,7 +40,7 @@ type plan struct {
 	present  [memberKinds]pointer.Span // and where
 	quantity choice
 	count    count
-	split    bool       // it is made jobs of: it is none already
+	split    bool       // it becomes jobs; false if it is one already
 	rule     *splitRule // of a line to split; nil: it is left whole
 	jobs     int
 	stages   stagePlan

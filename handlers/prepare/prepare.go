@@ -73,11 +73,9 @@ func (p *Preparer) run(order []byte, do steps) ([]byte, error) {
 	if err := p.check(order); err != nil {
 		return nil, err
 	}
-	w := p.spaces.Get().(*workspace)
-	defer p.spaces.Put(w)
-	defer w.release()
+	w, _ := p.spaces.Get().(*workspace)
+	defer p.put(w)
 	w.begin(p, order, do)
-
 	shape, err := w.read()
 	switch {
 	case err != nil:
@@ -88,6 +86,14 @@ func (p *Preparer) run(order []byte, do steps) ([]byte, error) {
 		return order, nil
 	}
 	return w.build()
+}
+
+// put gives back a workspace.
+func (p *Preparer) put(w *workspace) {
+	w.release()
+	if !w.oversized() {
+		p.spaces.Put(w)
+	}
 }
 
 // shapeError is the refusal of an order for the shape of its lines, which a

@@ -41,7 +41,7 @@ func stageList(stages []string, items string) []byte {
 		if items == AsObject {
 			list = append(list, `{"name":`...)
 		}
-		list, _ = jsontext.AppendQuote(list, name) // which writes U+FFFD for what is not UTF-8
+		list, _ = jsontext.AppendQuote(list, name) // Validate saw to it that it is UTF-8
 		if items == AsObject {
 			list = append(list, `,"status":"pending"}`...)
 		}
@@ -94,10 +94,12 @@ func (w *workspace) keepStages(l *plan) (kept bool, err error) {
 	return w.p.config.Collision == Keep, nil
 }
 
+var noStages = []byte("null")
+
 // stagesOf chooses the stages of one job. The rules see it as Normalise makes
 // it, with completion_stages null; it is written behind the end of out.
 func (w *workspace) stagesOf(out []byte, l *plan, j job) ([]byte, error) {
-	j.stages = []byte("null")
+	j.stages = noStages
 	text := w.template.write(out, l, j)[len(out):]
 	w.lineView.Reset(text)
 	return w.chooseStages(l, j.number)

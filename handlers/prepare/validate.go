@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/waybill-dev/waybill/handlers/rule"
 	"github.com/waybill-dev/waybill/pipeline"
@@ -136,6 +137,8 @@ func (v *validation) stages(at string, names []string) {
 		switch {
 		case strings.TrimSpace(name) == "":
 			v.fault(fmt.Sprintf("%s/%d", at, i), "the stage has no name")
+		case !utf8.ValidString(name):
+			v.fault(fmt.Sprintf("%s/%d", at, i), "the name %q is not UTF-8", name)
 		case slices.Contains(names[:i], name):
 			v.fault(fmt.Sprintf("%s/%d", at, i), "the stage %q is there twice", name)
 		}

@@ -1,8 +1,6 @@
 package prepare
 
-import (
-	"github.com/waybill-dev/waybill/handlers/rule"
-)
+import "github.com/waybill-dev/waybill/handlers/rule"
 
 // Names that rules know.
 const (
@@ -38,6 +36,11 @@ func newWorkspace() *workspace {
 func (w *workspace) begin(p *Preparer, order []byte, do steps) {
 	w.p, w.order, w.do = p, order, do
 	w.orderView.Reset(order)
+}
+
+// oversized reports whether w grew so large that it is not worth keeping.
+func (w *workspace) oversized() bool {
+	return cap(w.plans) > 1024 || cap(w.template.text) > 64<<10 || cap(w.top.members) > 1024
 }
 
 // release forgets the order.

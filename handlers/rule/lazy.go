@@ -21,6 +21,7 @@ import (
 type Lazy struct {
 	doc     []byte
 	members []Member // of an object, once indexed
+	own     []Member // memory for members
 	values  []value  // of members, as far as they were asked for
 	indexed bool
 	tree    any
@@ -46,18 +47,18 @@ func NewLazy(doc []byte) *Lazy { return &Lazy{doc: trim(doc)} }
 // Reset makes l stand for another document, as NewLazy does, and keeps its
 // memory.
 func (l *Lazy) Reset(doc []byte) {
-	l.ResetObject(trim(doc), l.members)
+	l.ResetObject(trim(doc), nil)
 	l.indexed = false
 }
 
 // ResetObject is Reset for a caller who has walked over the object already.
 // l uses members until it is reset.
 func (l *Lazy) ResetObject(doc []byte, members []Member) {
-	l.doc, l.indexed = doc, true
+	l.doc, l.indexed, l.members = doc, true, members
 	l.tree, l.decoded = nil, false
-	l.members = members
+	clear(l.own)
 	clear(l.values)
-	l.values = l.values[:0]
+	l.own, l.values = l.own[:0], l.values[:0]
 }
 
 // trim drops the white space around a document.
@@ -125,12 +126,12 @@ func (l *Lazy) index() error {
 	if l.indexed {
 		return nil
 	}
-	l.members = l.members[:0]
+	l.own = l.own[:0]
 	c := pointer.Open(l.doc, 0)
 	for c.Next() {
-		l.members = append(l.members, Member{Name: c.DecodedName(), Raw: c.Value().Of(l.doc)})
+		l.own = append(l.own, Member{Name: c.DecodedName(), Raw: c.Value().Of(l.doc)})
 	}
-	l.indexed = c.Err() == nil
+	l.members, l.indexed = l.own, c.Err() == nil
 	return c.Err()
 }
 

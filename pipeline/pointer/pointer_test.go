@@ -177,6 +177,18 @@ func TestFind_ChecksWhatItWalksOver(t *testing.T) {
 	}
 }
 
+// Eight bytes are looked at a time: every byte at every place among them.
+func TestFind_ChecksEveryByteOfAString(t *testing.T) {
+	t.Parallel()
+	for b := range 256 {
+		for place := range 20 {
+			doc := []byte(`"abcdefghijklmnopqrst"`)
+			doc[1+place] = byte(b)
+			require.Equal(t, isValid(doc), walks(doc), "%q", doc)
+		}
+	}
+}
+
 func TestFind_EndsAtMaxDepth(t *testing.T) {
 	t.Parallel()
 	for _, pair := range []string{"[]", "{}"} {
