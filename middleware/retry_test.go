@@ -142,8 +142,8 @@ func TestThrottle(t *testing.T) {
 		done := make(chan error)
 		go func() { _, err := h(msg); done <- err }()
 		select {
-		case <-done:
-			require.Fail(t, "the third went through at once")
+		case err := <-done:
+			require.Fail(t, "the third went through at once", "%v", err)
 		default:
 		}
 		stop(pipeline.ErrStopping)

@@ -153,15 +153,15 @@ func TestSettle(t *testing.T) {
 
 func TestFingerprint(t *testing.T) {
 	t.Parallel()
-	print := func(err error, stack string) string {
+	of := func(err error, stack string) string {
 		return fingerprint(&pipeline.Outcome{Err: err, Reason: pipeline.ReasonInternal}, stack)
 	}
 	require.Equal(t,
-		print(errors.New(`order "A-1": line 3: quantity 7`), ""),
-		print(errors.New(`order "B-2": line 14: quantity 900`), ""), "what varies between messages does not split a group")
-	require.NotEqual(t, print(errors.New("no id"), ""), print(errors.New("no lines"), ""))
+		of(errors.New(`order "A-1": line 3: quantity 7`), ""),
+		of(errors.New(`order "B-2": line 14: quantity 900`), ""), "what varies between messages does not split a group")
+	require.NotEqual(t, of(errors.New("no id"), ""), of(errors.New("no lines"), ""))
 	at := func(frame string) string { return "goroutine 1\npanic(1)\n\t/p.go:1\n" + frame + "(0x1)\n" }
-	require.NotEqual(t, print(errBoom, at("a.F")), print(errBoom, at("b.G")), "other frames are other causes")
+	require.NotEqual(t, of(errBoom, at("a.F")), of(errBoom, at("b.G")), "other frames are other causes")
 }
 
 func TestClip(t *testing.T) {

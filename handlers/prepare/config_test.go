@@ -56,8 +56,11 @@ func TestConfig_Validate(t *testing.T) {
 		config Config
 		want   []string
 	}{
-		{"words that are no choice", Config{WithoutLines: "x", OnBadQuantity: "x", Collision: "pass", StageItems: "x", Split: Split{Otherwise: "batch"}},
-			[]string{"/without_lines", "/on_bad_quantity", "/collision", "/stage_items", "/split/otherwise"}},
+		{
+			"words that are no choice",
+			Config{WithoutLines: "x", OnBadQuantity: "x", Collision: "pass", StageItems: "x", Split: Split{Otherwise: "batch"}},
+			[]string{"/without_lines", "/on_bad_quantity", "/collision", "/stage_items", "/split/otherwise"},
+		},
 		{"limits", Config{MaxJobs: -1, MaxOutput: -1, MaxDepth: 2000}, []string{"/max_jobs_per_order", "/max_output", "/max_depth"}},
 		{"paths", Config{Quantity: []string{"quantity", ""}, OrderID: []string{"/a~2"}}, []string{"/quantity/0", "/quantity/1", "/order_id/0"}},
 		{"paths of our own members", Config{Quantity: []string{"/job_no", "/job_nothing"}}, []string{"/quantity/0"}},
@@ -69,10 +72,15 @@ func TestConfig_Validate(t *testing.T) {
 		{"two actions", splitRules(SplitRule{When: "true", PerUnit: true, Batch: 2}), []string{"/split/rules/0"}},
 		{"a negative batch", splitRules(SplitRule{When: "true", Batch: -1}), []string{"/split/rules/0/batch"}},
 		{"a path of components", splitRules(SplitRule{When: "true", Components: "parts"}), []string{"/split/rules/0/components"}},
-		{"amounts that overlap", splitRules(SplitRule{When: "true", PerUnit: true, SplitAmounts: []string{"/a/b", "/a", "/quantity", "/ab"}}),
-			[]string{"/split/rules/0/split_amounts/1", "/split/rules/0/split_amounts/2"}},
-		{"everything at once", Config{Collision: "x", Split: Split{Rules: []SplitRule{{}}}, Stages: Stages{Rules: []StageRule{{}}}},
-			[]string{"/collision", "/split/rules/0/when", "/split/rules/0", "/stages/rules/0/when", "/stages/rules/0/stages"}},
+		{
+			"amounts that overlap", splitRules(SplitRule{When: "true", PerUnit: true, SplitAmounts: []string{"/a/b", "/a", "/quantity", "/ab"}}),
+			[]string{"/split/rules/0/split_amounts/1", "/split/rules/0/split_amounts/2"},
+		},
+		{
+			"everything at once",
+			Config{Collision: "x", Split: Split{Rules: []SplitRule{{}}}, Stages: Stages{Rules: []StageRule{{}}}},
+			[]string{"/collision", "/split/rules/0/when", "/split/rules/0", "/stages/rules/0/when", "/stages/rules/0/stages"},
+		},
 	} {
 		t.Run("0-D20 refuses "+c.name, func(t *testing.T) {
 			t.Parallel()

@@ -52,14 +52,20 @@ func randomOrder(t *rapid.T) string {
 
 func randomConfig(t *rapid.T) Config {
 	r := rapid.SampledFrom([]SplitRule{
-		{PerUnit: true}, {Batch: 2}, {Batch: 5}, {WholeLine: true}, {Components: "/parts"},
-		{PerUnit: true, SplitAmounts: []string{"/total"}}, {Batch: 2, SplitAmounts: []string{"/total"}},
+		{PerUnit: true},
+		{Batch: 2},
+		{Batch: 5},
+		{WholeLine: true},
+		{Components: "/parts"},
+		{PerUnit: true, SplitAmounts: []string{"/total"}},
+		{Batch: 2, SplitAmounts: []string{"/total"}},
 	}).Draw(t, "rule")
 	r.When = rapid.SampledFrom([]string{`true`, `line.m0 == nil`, `line.quantity != nil and line.quantity > 1`}).Draw(t, "when")
 	return Config{
 		Split: Split{Rules: []SplitRule{r}, Otherwise: rapid.SampledFrom([]string{WholeLine, PerUnit}).Draw(t, "otherwise")},
 		Stages: rapid.SampledFrom([]Stages{
-			{}, {Default: []string{"pick"}},
+			{},
+			{Default: []string{"pick"}},
 			{Rules: []StageRule{{When: `line.job_no == 1`, Stages: []string{"first"}}}, Default: []string{"pick"}},
 			{Rules: []StageRule{{When: `line.m0 == nil`, Stages: []string{"none"}}}, Default: []string{"pick"}, Overwrite: true},
 		}).Draw(t, "stages"),
@@ -106,7 +112,8 @@ func TestProperties(t *testing.T) {
 		t.Parallel()
 		rapid.Check(t, func(t *rapid.T) {
 			c, order := randomConfig(t), randomOrder(t)
-			require.Equal(t, prepared(t, c, order), prepared(t, c, order))
+			first, again := prepared(t, c, order), prepared(t, c, order)
+			require.Equal(t, first, again)
 		})
 	})
 	t.Run("0-D02 the quantities of a line's jobs add up exactly", func(t *testing.T) {
