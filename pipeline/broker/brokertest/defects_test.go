@@ -1,0 +1,111 @@
+package brokertest
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestExercise: the suite passes on a broker that is whole.
+func TestExercise(t *testing.T) {
+	Exercise(t, newMemServer(defects{}).harness())
+}
+
+// TestDefects: for each defect, the guarantee that it breaks fails.
+func TestDefects(t *testing.T) {
+	tests := []struct {
+		name    string
+		defects defects
+		fails   string
+	}{
+		{"AckOnDelivery", defects{ackOnDelivery: true}, "OnlyWhatIsOpenComesAgain"},
+		{"AckOnDeliveryAtDrain", defects{ackOnDelivery: true}, "DrainGivesBackInTime"},
+		{"AcksPastGap", defects{acksPastGap: true}, "OnlyWhatIsOpenComesAgain"},
+		{"ForgetsAbove", defects{forgetsAbove: true}, "OnlyWhatIsOpenComesAgain"},
+		{"NoBarrier", defects{noBarrier: true}, "DrainKeepsWhatIsDone"},
+		{"Storms", defects{storms: true}, "NackPausesAndBlocksNoOther"},
+		{"LosesTaken", defects{losesTaken: true}, "CloseWithBacklog"},
+		{"Abandons", defects{abandons: true}, "DrainWaitsForHandlers"},
+		{"ForgetsKey", defects{forgetsKey: true}, "OrderPerKey"},
+		{"SharesOrdered", defects{sharesOrdered: true}, "OrderPerKeySurvivesTakeovers"},
+		{"LosesUnroutable", defects{losesUnroutable: true}, "UnknownTopicIsAnError"},
+		{"OneErrorForAll", defects{oneErrorForAll: true}, "TooLargeIsAnErrorOfItsOwn"},
+		{"ConfirmsEarly", defects{confirmsEarly: true}, "ConfirmedIsDurable"},
+		{"DropsEmpty", defects{dropsEmpty: true}, "MessagesArriveAsSent"},
+		{"UnstableIDs", defects{unstableIDs: true}, "ForeignMessagesHaveStableIDs"},
+		{"IgnoresDeadline", defects{ignoresDeadline: true}, "ExpiredContextIsATimeout"},
+		{"TailSteals", defects{tailSteals: true}, "TailOldestShowsWhatIsThere"},
+		{"TailSkips", defects{tailSkips: true}, "TailNewestDisturbsNobody"},
+		{"StartsOldest", defects{startsOldest: true}, "StartNewest"},
+		{"StartsOldestAtATime", defects{startsOldest: true}, "StartAtATime"},
+		{"Resets", defects{resets: true}, "StartNewest"},
+		{"MakesOnVerify", defects{makesOnVerify: true}, "VerifyFindsWhatIsMissing"},
+		{"Miscounts", defects{miscounts: true}, "InspectCounts"},
+		{"HalfCommits", defects{halfCommits: true}, "CommitIsOneStep"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			h := newMemServer(test.defects).harness()
+			all := guarantees(h)
+			i := slices.IndexFunc(all, func(g guarantee) bool { return g.name == test.fails })
+			require.GreaterOrEqual(t, i, 0, "there is no guarantee %s", test.fails)
+			fake := &fakeTB{TB: t}
+			fake.run(h, all[i])
+			require.NotEmpty(t, fake.failures, "%s passed on a broker with this defect", test.fails)
+			t.Log(fake.failures[0])
+		})
+	}
+}
+
+// fakeTB is a test that may fail without failing the real one.
+type fakeTB struct {
+	testing.TB
+
+	mu       sync.Mutex
+	failures []string
+	cleanups []func()
+}
+
+// run runs the guarantee and its cleanups, patient for two seconds only.
+func (f *fakeTB) run(h Harness, g guarantee) {
+	f.apart(func() {
+		fix := newFixture(f, h)
+		fix.patience = 2 * time.Second
+		g.run(fix)
+	})
+	for i := len(f.cleanups) - 1; i >= 0; i-- {
+		f.apart(f.cleanups[i])
+	}
+}
+
+// apart runs do where FailNow ends nothing but it.
+func (f *fakeTB) apart(do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	<-done
+}
+
+func (f *fakeTB) Errorf(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failures = append(f.failures, fmt.Sprintf(format, args...))
+}
+
+func (f *fakeTB) FailNow() {
+	f.Errorf("ended")
+	runtime.Goexit()
+}
+
+func (f *fakeTB) Cleanup(c func()) { f.cleanups = append(f.cleanups, c) }

@@ -1,0 +1,236 @@
+package broker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
+)
+
+// Claim is one ordered run of deliveries that a source takes and acknowledges:
+// a RabbitMQ channel, a Kafka partition for as long as it is ours, the cursor
+// of the embedded broker. A source makes one with Window.Claim, gives it
+// messages with Deliver, acknowledges what Take says whenever Changed fires,
+// and ends it with Close.
+type Claim struct {
+	w      *Window
+	opts   ClaimOptions
+	ctx    context.Context // parent of the contexts of its messages
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex
+	tracker tracker
+	running int           // deliveries begun and not ended
+	closed  bool          // no delivery may begin any more
+	closing chan struct{} // closed with it
+	idle    chan struct{} // closed when closed and nothing runs
+	below   chan struct{} // closed when a delivery at next keeps the span; nil: nobody waits
+	next    int64
+
+	changed chan struct{} // holds a token while there is something to take
+}
+
+// ClaimOptions are set by the source.
+type ClaimOptions struct {
+	// Lane is the claim's name as a lane, for `ordering: partition`. It must
+	// stay the same when the source takes the same partition again.
+	Lane string
+	// MaxSpan bounds how many positions lie between the first open one and
+	// the newest, so that what a source must remember of a claim is bounded
+	// though its head may be stuck. 0: no bound.
+	MaxSpan int
+}
+
+// Delivery is one message as a source took it.
+type Delivery struct {
+	Message  *message.Message
+	Key      string           // what orders it under `ordering: key`; "": nothing
+	Position int64            // its place in the claim: rising, gaps allowed, not negative
+	Origin   *pipeline.Origin // where it was read
+}
+
+// Claim begins a run of deliveries.
+func (w *Window) Claim(opts ClaimOptions) *Claim {
+	ctx, cancel := context.WithCancelCause(w.life)
+	return &Claim{
+		w: w, opts: opts, ctx: ctx, cancel: cancel,
+		tracker: newTracker(),
+		closing: make(chan struct{}),
+		idle:    make(chan struct{}),
+		changed: make(chan struct{}, 1),
+	}
+}
+
+// Deliver hands a message in. It waits while the window is full or paused; an
+// error (ErrDraining, or ctx's) says that the message was not taken. Calls
+// for one claim must not overlap.
+func (c *Claim) Deliver(ctx context.Context, d Delivery) error {
+	size := int64(len(d.Message.Payload))
+	if err := c.waitForSpan(ctx, d.Position); err != nil {
+		return err
+	}
+	if err := c.w.admit(ctx, size); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.tracker.add(d.Position)
+	c.mu.Unlock()
+	c.w.enter(&delivery{claim: c, msg: d.Message, lane: c.lane(d.Key), pos: d.Position, size: size, from: d.Origin})
+	return nil
+}
+
+// Skip records a position that needs no handling: done before a restart, or
+// nothing that is a message.
+func (c *Claim) Skip(pos int64) {
+	c.mu.Lock()
+	c.tracker.add(pos)
+	c.tracker.mark(pos, entryDone)
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *Claim) lane(key string) string {
+	switch c.w.sub.Ordering {
+	case pipeline.OrderingKey:
+		if key != "" {
+			return "k" + key
+		}
+	case pipeline.OrderingPartition:
+		return "p" + c.opts.Lane
+	}
+	return ""
+}
+
+// Changed fires when there may be something new to take.
+func (c *Claim) Changed() <-chan struct{} { return c.changed }
+
+// Take returns what is done since the last Take. The slices of p are reused.
+func (c *Claim) Take(p Progress) Progress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p = c.tracker.take(p)
+	c.wakeSpan()
+	return p
+}
+
+// Above lists all positions above the prefix that are done, for a source that
+// stores them whole.
+func (c *Claim) Above(into []int64) []int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tracker.above(into)
+}
+
+// Close lets no more of the claim's messages begin, and waits until those that
+// run are settled or ctx is done; then it ends their contexts with cause
+// pipeline.ErrStopping. What is done can be taken afterwards; the rest is to
+// go back to the broker. It returns ctx's error if something still ran.
+func (c *Claim) Close(ctx context.Context) error {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.closing)
+		if c.running == 0 {
+			close(c.idle)
+		}
+	}
+	c.mu.Unlock()
+	defer c.cancel(pipeline.ErrStopping)
+	select {
+	case <-c.idle:
+		return nil
+	default:
+	}
+	select {
+	case <-c.idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begin reports whether a delivery of the claim may still be handed out.
+func (c *Claim) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.running++
+	return true
+}
+
+// end records how a delivery that had begun has ended.
+func (c *Claim) end(d *delivery, acked bool) {
+	c.mu.Lock()
+	if acked {
+		c.tracker.mark(d.pos, entryDone)
+	} else {
+		c.tracker.mark(d.pos, entryGiven)
+	}
+	if c.running--; c.running == 0 && c.closed {
+		close(c.idle)
+	}
+	c.mu.Unlock()
+	if acked {
+		c.signal()
+	}
+}
+
+func (c *Claim) giveBack(d *delivery) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tracker.mark(d.pos, entryGiven)
+}
+
+func (c *Claim) signal() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// waitForSpan waits until pos is within the claim's span.
+func (c *Claim) waitForSpan(ctx context.Context, pos int64) error {
+	c.mu.Lock()
+	if c.within(pos) {
+		c.mu.Unlock()
+		return nil
+	}
+	below := make(chan struct{})
+	c.below, c.next = below, pos
+	c.mu.Unlock()
+	select {
+	case <-below:
+		return nil
+	case <-c.w.intake.Done():
+		return ErrDraining
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// within reports whether a delivery at pos keeps the claim's span. Positions
+// are what counts, not deliveries: where the broker has gaps there are fewer.
+func (c *Claim) within(pos int64) bool {
+	return c.opts.MaxSpan == 0 || c.tracker.size == 0 || pos-c.tracker.at(0).pos < int64(c.opts.MaxSpan)
+}
+
+func (c *Claim) wakeSpan() {
+	if c.below != nil && c.within(c.next) {
+		close(c.below)
+		c.below = nil
+	}
+}
+
+// ClaimOf returns the claim and the position under which msg was delivered,
+// or nil for a message of our own making. Drivers use it in Commit.
+func ClaimOf(msg *message.Message) (*Claim, int64) {
+	d, _ := msg.Context().Value(claimKey{}).(*delivery)
+	if d == nil {
+		return nil, noPosition
+	}
+	return d.claim, d.pos
+}

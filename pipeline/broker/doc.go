@@ -1,0 +1,39 @@
+// Package broker is the contract between Waybill and its brokers, and what all
+// drivers share.
+//
+// # Contract
+//
+// A driver implements Broker: a Watermill publisher, a Source for each
+// subscription, and Admin. brokertest.Exercise checks every promise below on
+// every driver; what a driver cannot promise it says in brokertest.Features.
+//
+// # One subscription
+//
+//	         ┌──────────────────── Subscriber ────────────────────┐
+//	         │ Source ──Deliver──► Claim ──► lanes ──► workers ───┼─► Watermill's router
+//	broker ──┤   ▲                   │                    │       │
+//	         │   └──── Take ◄─── tracker ◄──── ack ◄──────┘       │
+//	         └────────────────────────────────────────────────────┘
+//
+// The Source is the driver's: it takes messages from the broker, gives them to
+// a Claim, and acknowledges to the broker what the claim says is done. All
+// else is shared, so that every broker behaves alike:
+//
+//   - Window bounds what is taken and not yet settled, by count and by bytes,
+//     and runs at most Concurrency handlers at a time.
+//   - Lanes keep the order of messages with the same key; different keys run
+//     in parallel, whatever queue or partition they came from.
+//   - A Claim is one ordered run of deliveries: a RabbitMQ channel, a Kafka
+//     partition while we own it, the cursor of the embedded broker. Its
+//     tracker knows up to where everything is done, and what is done above.
+//   - A Nack makes the window hand the same message out again after a growing
+//     pause, in its lane. Nothing is ever requeued at the broker: a message
+//     goes back only because its channel or claim ends.
+//
+// # Stop
+//
+// Drain closes the intake, lets what runs finish with a live context, has the
+// source flush its acknowledgements, and only then ends. What was taken and
+// not started goes back to the broker. Close does the same without waiting
+// for what runs.
+package broker

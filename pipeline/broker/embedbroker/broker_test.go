@@ -1,0 +1,216 @@
+package embedbroker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/sqlitefile"
+)
+
+var testTopic = pipeline.Topic{Name: "orders", Provision: pipeline.ProvisionCreate}
+
+func testSub(handler string) broker.Subscription {
+	return broker.Subscription{
+		Name: "orders." + handler, Handler: handler, Topic: testTopic,
+		Ordering: pipeline.OrderingNone, Concurrency: 8, InFlight: 64,
+	}
+}
+
+// openTest opens a broker on the path that knows every topic.
+func openTest(t testing.TB, path string) *embedBroker {
+	t.Helper()
+	b := openAt(t, path, broker.Options{
+		Topic: func(name string) (pipeline.Topic, bool) { return pipeline.Topic{Name: name}, true },
+		Log:   slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(func() { _ = b.Close() })
+	return b.(*embedBroker)
+}
+
+func newTest(t testing.TB) *embedBroker { return openTest(t, filepath.Join(t.TempDir(), "waybill.db")) }
+
+func provision(t testing.TB, b broker.Broker, subs ...broker.Subscription) {
+	t.Helper()
+	require.NoError(t, b.Provision(t.Context(), []pipeline.Topic{testTopic}, subs))
+}
+
+func publish(t testing.TB, b broker.Broker, from, to int) {
+	t.Helper()
+	var msgs []*message.Message
+	for n := from; n < to; n++ {
+		msgs = append(msgs, message.NewMessage(fmt.Sprint(n), []byte(strings.Repeat("x", 100))))
+	}
+	require.NoError(t, b.Publisher().Publish(testTopic.Name, msgs...))
+}
+
+// stored lists the ids of the messages that are in the topic.
+func listed(t testing.TB, b broker.Broker, topic string) []string {
+	t.Helper()
+	ids := []string{}
+	require.NoError(t, b.Tail(t.Context(), pipeline.Topic{Name: topic}, broker.TailOptions{Oldest: true}, func(msg *message.Message) error {
+		ids = append(ids, msg.UUID)
+		return nil
+	}))
+	return ids
+}
+
+// consume acks n messages and drains.
+func consume(t testing.TB, b broker.Broker, sub broker.Subscription, n int) {
+	t.Helper()
+	s := broker.NewSubscriber(sub, b.Source(sub), slog.New(slog.DiscardHandler))
+	messages, err := s.Subscribe(context.Background(), sub.Topic.Name)
+	require.NoError(t, err)
+	for range n {
+		(<-messages).Ack()
+	}
+	require.NoError(t, s.Drain(t.Context()))
+}
+
+func TestOpen_RefusesAFileThatCannotBe(t *testing.T) {
+	_, err := Open(pipeline.Broker{Path: filepath.Join(t.TempDir(), "missing", "x.db")}, broker.Options{})
+	require.Error(t, err)
+}
+
+// TestCommit_OfAFormerReader: a handler that commits after its subscription
+// was closed and has a new reader is refused, and takes nothing back of what
+// the new one has done.
+func TestCommit_OfAFormerReader(t *testing.T) {
+	b, sub := newTest(t), testSub("h")
+	provision(t, b, sub)
+	publish(t, b, 0, 10)
+	former := broker.NewSubscriber(sub, b.Source(sub), slog.New(slog.DiscardHandler))
+	messages, err := former.Subscribe(context.Background(), testTopic.Name)
+	require.NoError(t, err)
+	late := <-messages
+	require.NoError(t, former.Close())
+	consume(t, b, sub, 10)
+
+	out := []broker.Outgoing{{Topic: "out", Message: message.NewMessage("late", nil)}}
+	err = b.Commit(t.Context(), late, out)
+	require.ErrorIs(t, err, errEnded)
+	require.Equal(t, pipeline.ReasonUnavailable, pipeline.ReasonOf(err))
+	require.Empty(t, listed(t, b, "out"))
+	rows, err := b.Inspect(t.Context(), nil, []broker.Subscription{sub})
+	require.NoError(t, err)
+	require.Zero(t, rows[0].Ready)
+
+	err = b.Commit(t.Context(), message.NewMessage("own", nil), out)
+	require.ErrorIs(t, err, errEnded, "a message of our own making")
+}
+
+// TestCommit_Again: the outputs of a message that is committed twice are there
+// once.
+func TestCommit_Again(t *testing.T) {
+	b, sub := newTest(t), testSub("h")
+	provision(t, b, sub)
+	publish(t, b, 0, 1)
+	s := broker.NewSubscriber(sub, b.Source(sub), slog.New(slog.DiscardHandler))
+	messages, err := s.Subscribe(context.Background(), testTopic.Name)
+	require.NoError(t, err)
+	msg := <-messages
+	for range 2 {
+		require.NoError(t, b.Commit(t.Context(), msg, []broker.Outgoing{{Topic: "out", Message: message.NewMessage("o", nil)}}))
+	}
+	msg.Ack()
+	require.NoError(t, s.Drain(t.Context()))
+	require.Equal(t, []string{"o"}, listed(t, b, "out"))
+}
+
+// TestSource_StuckHead: a subscription gets ahead of its oldest open message
+// only so far, and goes on when that is done.
+func TestSource_StuckHead(t *testing.T) {
+	const total = maxSpan + 2000
+	b, sub := newTest(t), testSub("h")
+	provision(t, b, sub)
+	publish(t, b, 0, total)
+	s := broker.NewSubscriber(sub, b.Source(sub), slog.New(slog.DiscardHandler))
+	messages, err := s.Subscribe(context.Background(), testTopic.Name)
+	require.NoError(t, err)
+	head := <-messages // one of the first eight
+	before, err := strconv.ParseInt(head.UUID, 10, 64)
+	require.NoError(t, err)
+	var acked atomic.Int64
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for msg := range messages {
+			msg.Ack()
+			acked.Add(1)
+		}
+	}()
+	require.Eventually(t, func() bool { return acked.Load() == before+maxSpan-1 }, 30*time.Second, time.Millisecond)
+	c, err := b.log.cursor(t.Context(), sub.Name)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { _, done, _, _ := c.state(); return done == maxSpan-1 }, 30*time.Second, time.Millisecond)
+	_, above := c.row()
+	require.Less(t, len(above), 16, "bytes of the cursor")
+	head.Ack()
+	require.Eventually(t, func() bool { return acked.Load() == total-1 }, 30*time.Second, time.Millisecond)
+	require.NoError(t, s.Drain(t.Context()))
+	<-ended
+}
+
+// TestHealth_DiskFull: a full disk refuses publishes with a reason, is told by
+// health, and is over by itself.
+func TestHealth_DiskFull(t *testing.T) {
+	b, sub := newTest(t), testSub("h")
+	provision(t, b, sub)
+	publish(t, b, 0, 10)
+	pages := func(n int) {
+		_ = b.log.file.Write(t.Context(), func(tx *sqlitefile.Tx) error {
+			var got int
+			return tx.QueryRow(fmt.Sprintf("PRAGMA max_page_count(%d)", n)).Scan(&got)
+		})
+	}
+	require.True(t, b.Health().OK())
+	pages(20)
+	large := message.NewMessage("large", make([]byte, 1<<20))
+	err := b.Publisher().Publish(testTopic.Name, large)
+	require.Equal(t, pipeline.ReasonUnavailable, pipeline.ReasonOf(err))
+	require.False(t, pipeline.IsPermanent(err))
+	require.Contains(t, b.Health().Blocked, "free some space")
+	require.False(t, b.Health().OK())
+	consume(t, b, sub, 10) // goes on: it needs no new pages
+	pages(1 << 20)
+	require.Eventually(t, func() bool { return b.Health().OK() }, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, b.Publisher().Publish(testTopic.Name, large))
+	require.Len(t, listed(t, b, testTopic.Name), 11)
+}
+
+// TestSource_WaitsForAFileInTrouble: a subscription that can't begin, since
+// the disk is full, begins once it can.
+func TestSource_WaitsForAFileInTrouble(t *testing.T) {
+	b := newTest(t)
+	publish(t, b, 0, 3)
+	require.NoError(t, b.log.file.Write(t.Context(), func(tx *sqlitefile.Tx) error {
+		_, err := tx.Exec("CREATE TRIGGER trouble BEFORE INSERT ON cursor BEGIN SELECT RAISE(ABORT, 'in trouble'); END")
+		return err
+	}))
+	sub := testSub("h")
+	s := broker.NewSubscriber(sub, b.Source(sub), slog.New(slog.DiscardHandler))
+	messages, err := s.Subscribe(context.Background(), testTopic.Name)
+	require.NoError(t, err)
+	select {
+	case <-messages:
+		require.Fail(t, "no cursor can be made")
+	case <-time.After(100 * time.Millisecond):
+	}
+	require.NoError(t, b.log.file.Write(t.Context(), func(tx *sqlitefile.Tx) error {
+		_, err := tx.Exec("DROP TRIGGER trouble")
+		return err
+	}))
+	(<-messages).Ack()
+	require.NoError(t, s.Close())
+}

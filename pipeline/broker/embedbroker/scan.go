@@ -1,0 +1,94 @@
+package embedbroker
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// How much is read at a time: whichever comes first.
+const (
+	readBatch = 256
+	readBytes = 4 << 20
+)
+
+// stored is a message as it is in the file.
+type stored struct {
+	pos int64
+	msg *message.Message
+}
+
+// scan reads the next messages behind pos.
+func (l *log) scan(ctx context.Context, t *topicLog, pos int64) ([]stored, error) {
+	rows, err := l.scanStmt.QueryContext(ctx, pos, t.end(), readBatch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says it
+	batch := make([]stored, 0, readBatch)
+	for size := 0; size < readBytes && rows.Next(); {
+		var m stored
+		var id string
+		var meta sql.RawBytes
+		var payload []byte
+		if err := rows.Scan(&m.pos, &id, &meta, &payload); err != nil {
+			return nil, err
+		}
+		m.msg = message.NewMessage(id, payload)
+		if m.msg.Metadata, err = decodeMetadata(meta); err != nil {
+			return nil, fmt.Errorf("read message %d of %s: %w", m.pos&(1<<placeBits-1), t.name, err)
+		}
+		batch = append(batch, m)
+		size += len(payload)
+	}
+	return batch, rows.Err()
+}
+
+// count returns how many messages lie behind pos.
+func (l *log) count(ctx context.Context, t *topicLog, pos int64) (int64, error) {
+	var n int64
+	err := l.file.Reader().QueryRowContext(ctx, "SELECT count(*) FROM message WHERE pos > ? AND pos < ?", pos, t.end()).Scan(&n)
+	return n, err
+}
+
+// oldest returns the first message's pos; behind the last if there is none.
+func (l *log) oldest(ctx context.Context, t *topicLog) (int64, error) {
+	var pos int64
+	err := l.file.Reader().QueryRowContext(ctx,
+		"SELECT pos FROM message WHERE pos > ? AND pos < ? ORDER BY pos LIMIT 1", t.first(), t.end()).Scan(&pos)
+	if errors.Is(err, sql.ErrNoRows) {
+		last, _ := t.tip()
+		return last + 1, nil
+	}
+	return pos, err
+}
+
+// since returns the pos of the first message that is not older than when;
+// behind the last if all are older. A topic's times never fall, so it looks at
+// a few dozen messages only.
+func (l *log) since(ctx context.Context, t *topicLog, when time.Time) (int64, error) {
+	lo, err := l.oldest(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	last, _ := t.tip()
+	for hi := last + 1; lo < hi; {
+		mid := lo + (hi-lo)/2
+		var at int64
+		err := l.file.Reader().QueryRowContext(ctx,
+			"SELECT time FROM message WHERE pos >= ? AND pos < ? ORDER BY pos LIMIT 1", mid, t.end()).Scan(&at)
+		if err != nil {
+			return 0, err
+		}
+		if at < when.UnixMilli() {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, nil
+}

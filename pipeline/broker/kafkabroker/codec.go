@@ -1,0 +1,136 @@
+package kafkabroker
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+// headerID is the header in which watermill-kafka keeps a message's id.
+const headerID = "_watermill_message_uuid"
+
+// recordVersion is the version of Kafka's record format that sizes are
+// counted for.
+const recordVersion = 2
+
+// idHeaders are where a record's id is looked for, in this order.
+var idHeaders = []string{headerID, "ce_id", "cloudEvents_id", "cloudEvents:id"}
+
+// encode returns msg as the record that watermill-kafka's DefaultMarshaler
+// makes of it: the id and the metadata as headers, the payload as value. The
+// key is broker.Key, as its partitioning marshaler has it. Where the message
+// was read from Kafka, what metadata cannot hold of the record is restored.
+func encode(topic pipeline.Topic, msg *message.Message) *sarama.ProducerMessage {
+	w := wireOf(msg.Metadata)
+	record := &sarama.ProducerMessage{Topic: topic.Name, Headers: encodeHeaders(msg, w)}
+	if key := encodeKey(topic, msg, w); key != nil {
+		record.Key = sarama.ByteEncoder(key)
+	}
+	if msg.Payload != nil { // nil is a tombstone, and stays one
+		record.Value = sarama.ByteEncoder(msg.Payload)
+	}
+	return record
+}
+
+func encodeHeaders(msg *message.Message, w *wire) []sarama.RecordHeader {
+	var headers []sarama.RecordHeader
+	var dealt map[string]bool
+	if w != nil {
+		headers, dealt = w.restore(msg.UUID, msg.Metadata)
+	} else {
+		headers = make([]sarama.RecordHeader, 0, len(msg.Metadata)+1)
+	}
+	if !dealt[headerID] {
+		headers = slices.Insert(headers, 0, header(headerID, msg.UUID))
+	}
+	first := len(headers)
+	for name, value := range msg.Metadata {
+		if w != nil && name == broker.MetaWire {
+			value = w.others
+		}
+		if name == headerID || dealt[name] || name == broker.MetaWire && value == "" {
+			continue
+		}
+		headers = append(headers, header(name, value))
+	}
+	slices.SortFunc(headers[first:], func(a, b sarama.RecordHeader) int { return bytes.Compare(a.Key, b.Key) })
+	return headers
+}
+
+func header(name, value string) sarama.RecordHeader {
+	return sarama.RecordHeader{Key: []byte(name), Value: []byte(value)}
+}
+
+// encodeKey returns the record's key, nil for none. One that metadata could
+// not hold counts as long as nobody has set another.
+func encodeKey(topic pipeline.Topic, msg *message.Message, w *wire) []byte {
+	if w != nil && w.Key != nil && msg.Metadata.Get(pipeline.MetaPartitionKey) == w.KeyBeside {
+		return *w.Key
+	}
+	if key := broker.Key(topic, msg); key != "" {
+		return []byte(key)
+	}
+	return nil
+}
+
+// decode returns the message of a record and what orders it. There is no
+// record that it refuses: headers that are not text are told in base64, and
+// the value is the payload, whatever it is.
+func decode(topic pipeline.Topic, record *sarama.ConsumerMessage) (msg *message.Message, key string) {
+	metadata := make(message.Metadata, len(record.Headers)+2)
+	for _, h := range record.Headers {
+		if string(h.Key) != headerID {
+			metadata[text(h.Key)] = text(h.Value)
+		}
+	}
+	id := decodeID(record)
+	if id == "" {
+		id = topic.Name + "/" + strconv.Itoa(int(record.Partition)) + "/" + strconv.FormatInt(record.Offset, 10)
+		metadata[pipeline.MetaIDSource] = pipeline.IDSourcePosition
+	}
+	msg = message.NewMessage(id, record.Value)
+	msg.Metadata = metadata
+	w := wire{Headers: describe(record.Headers)}
+	key = decodeKey(topic, record, msg, &w)
+	w.annotate(metadata)
+	return msg, key
+}
+
+func decodeID(record *sarama.ConsumerMessage) string {
+	for _, name := range idHeaders {
+		for _, h := range slices.Backward(record.Headers) {
+			if string(h.Key) == name && len(h.Value) > 0 && utf8.Valid(h.Value) {
+				return string(h.Value)
+			}
+		}
+	}
+	return ""
+}
+
+// decodeKey tells metadata of the record's key where nothing else would give
+// it back when the message is published: not the metadata that came, and not
+// the topic's pointers into the payload. It returns what orders the message.
+func decodeKey(topic pipeline.Topic, record *sarama.ConsumerMessage, msg *message.Message, w *wire) string {
+	given := broker.Key(topic, msg)
+	key := string(record.Key)
+	beside, taken := msg.Metadata[pipeline.MetaPartitionKey]
+	switch {
+	case record.Key == nil:
+		return given
+	case key == given && key != "":
+		return key
+	case key != "" && utf8.ValidString(key) && !taken:
+		msg.Metadata[pipeline.MetaPartitionKey] = key
+		return key
+	}
+	exact := blob(record.Key)
+	w.Key, w.KeyBeside = &exact, beside
+	return key
+}

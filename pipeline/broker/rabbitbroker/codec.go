@@ -1,0 +1,200 @@
+package rabbitbroker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+const (
+	// headerID is where watermill-amqp's DefaultMarshaler keeps a message's
+	// id. All else that it knows is metadata as headers, as text.
+	headerID = "_watermill_message_uuid"
+
+	// headerCount is added by quorum queues to what they hand out again. It
+	// is the queue's, not the message's, and an integer, on which
+	// watermill-amqp chokes.
+	headerCount = "x-delivery-count"
+
+	// RabbitMQ takes these two, when published, as further routing keys, and
+	// closes the channel if they are not arrays. What was received must not
+	// be routed once more by being published again.
+	headerCC  = "CC"
+	headerBCC = "BCC"
+	metaCC    = "amqp_cc"
+	metaBCC   = "amqp_bcc"
+)
+
+// headerIDs are where CloudEvents have their id.
+var headerIDs = []string{"ce_id", "cloudEvents_id", "cloudEvents:id"}
+
+// decode makes a message of any delivery: there is none that it refuses.
+func decode(d *amqp.Delivery) *message.Message {
+	meta := make(message.Metadata, len(d.Headers)+2)
+	kept, _ := d.Headers[broker.MetaWire].(string)
+	w := parseWire(kept)
+	for name, value := range d.Headers {
+		switch name {
+		case headerID, headerCount, broker.MetaWire:
+			continue
+		case headerCC:
+			name = metaCC
+		case headerBCC:
+			name = metaBCC
+		}
+		text, plain := value.(string)
+		if !plain {
+			var shape any
+			text, shape = textOf(value)
+			w.shape(name, shape)
+		} else if strings.HasPrefix(name, metaPrefix) {
+			w.shape(name, isText) // else it would come out as a property
+		}
+		meta[name] = text
+	}
+	readProperties(d, meta, &w)
+	id := identify(d, meta)
+	if d.MessageId != "" && d.MessageId != id {
+		meta[MetaMessageID] = d.MessageId
+	}
+	if text := w.text(); text != "" {
+		meta[broker.MetaWire] = text
+	}
+	msg := message.NewMessage(id, d.Body)
+	msg.Metadata = meta
+	return msg
+}
+
+// identify returns the message's id: design §4, Ids.
+func identify(d *amqp.Delivery, meta message.Metadata) string {
+	if value, ok := d.Headers[headerID]; ok {
+		if id, _ := textOf(value); id != "" {
+			return id
+		}
+	}
+	if d.MessageId != "" {
+		return d.MessageId
+	}
+	for _, name := range headerIDs {
+		if id := meta[name]; id != "" {
+			return id
+		}
+	}
+	meta[pipeline.MetaIDSource] = pipeline.IDSourceContent
+	sum := sha256.New()
+	_, _ = fmt.Fprintf(sum, "%s\x00%s\x00", d.Exchange, d.RoutingKey)
+	_, _ = sum.Write(d.Body)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// outgoing is a message as it goes to the broker.
+type outgoing struct {
+	exchange, key string
+	amqp.Publishing
+	headerBytes int // what properties and headers take in their frame
+}
+
+// encode makes what DefaultMarshaler makes, and sets properties. Errors are
+// permanent. The message is not changed.
+func encode(l layout, msg *message.Message) (*outgoing, error) {
+	out := &outgoing{exchange: l.exchange, key: l.messageKey()}
+	out.Body, out.DeliveryMode = msg.Payload, amqp.Persistent
+	out.Headers = make(amqp.Table, len(msg.Metadata)+2)
+	w := parseWire(msg.Metadata[broker.MetaWire])
+	for name, text := range msg.Metadata {
+		switch name {
+		case MetaRoutingKey:
+			out.key = text
+			continue
+		case broker.MetaWire:
+			if text = w.othersText(); text == "" {
+				continue
+			}
+		case headerCC:
+			name = metaCC
+		case headerBCC:
+			name = metaBCC
+		}
+		out.Headers[name] = restore(name, text, &w)
+	}
+	if l.topic.Partitions > 1 && msg.Metadata[pipeline.MetaPartitionKey] == "" {
+		out.Headers[pipeline.MetaPartitionKey] = broker.Key(l.topic, msg)
+	}
+	writeProperties(&out.Publishing, &w)
+	out.Headers[headerID] = msg.UUID
+	short(&out.MessageId, msg.UUID)
+	return out, out.check()
+}
+
+// restore gives a header the type that it was received with.
+func restore(name, text string, w *wire) any {
+	if shape, ok := w.Headers[safeKey(name)]; ok {
+		if value, err := valueOf(text, shape); err == nil {
+			return value
+		}
+	}
+	return text
+}
+
+// check refuses what would break the connection for everybody, and measures.
+func (o *outgoing) check() error {
+	if len(o.key) > maxShort {
+		return pipeline.Invalid("routing key has %d bytes, AMQP allows %d", len(o.key), maxShort)
+	}
+	size, err := tableSize(o.Headers)
+	if err != nil {
+		return pipeline.Permanent(pipeline.WithReason(err, pipeline.ReasonInvalid))
+	}
+	// Class, weight, size, flags, delivery mode, priority and timestamp, and
+	// a length byte for each of nine short strings.
+	o.headerBytes = size + 14 + 10 + 9 +
+		len(o.ContentType) + len(o.ContentEncoding) + len(o.CorrelationId) + len(o.ReplyTo) +
+		len(o.MessageId) + len(o.Type) + len(o.AppId)
+	return nil
+}
+
+// tableSize returns how many bytes a table takes on the wire.
+func tableSize(t amqp.Table) (int, error) {
+	size := 4
+	for name, value := range t {
+		if len(name) > maxShort {
+			return 0, fmt.Errorf("header name %.20q... has %d bytes, AMQP allows %d", name, len(name), maxShort)
+		}
+		inner, err := fieldSize(value)
+		if err != nil {
+			return 0, err
+		}
+		size += 1 + len(name) + inner
+	}
+	return size, nil
+}
+
+func fieldSize(value any) (int, error) {
+	switch v := value.(type) {
+	case string:
+		return 5 + len(v), nil
+	case []byte:
+		return 5 + len(v), nil
+	case amqp.Table:
+		size, err := tableSize(v)
+		return 1 + size, err
+	case []any:
+		size := 5
+		for _, item := range v {
+			inner, err := fieldSize(item)
+			if err != nil {
+				return 0, err
+			}
+			size += inner
+		}
+		return size, nil
+	}
+	return 9, nil // the largest of the others
+}

@@ -1,0 +1,174 @@
+package rabbitbroker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+const (
+	// maxSpan bounds what is remembered of a claim whose first message does
+	// not come to an end: 16 bytes each.
+	maxSpan = 1 << 20
+	// farewell bounds barrier and close, each a few round trips.
+	farewell = 3 * time.Second
+)
+
+// consumer is one channel that reads a queue, from open to close, and the
+// claim that goes with it.
+type consumer struct {
+	*reader
+	ch         *amqp.Channel
+	tag        string
+	deliveries <-chan amqp.Delivery
+	closed     chan *amqp.Error
+	claim      *broker.Claim
+}
+
+// newConsumer begins to read. It waits for the broker's answers.
+func newConsumer(r *reader, ch *amqp.Channel) (*consumer, error) {
+	c := &consumer{
+		reader: r, ch: ch, tag: r.sub.Handler + "@" + r.sub.Instance,
+		closed: ch.NotifyClose(make(chan *amqp.Error, 1)),
+	}
+	if err := ch.Qos(r.prefetch(), 0, false); err != nil {
+		return nil, fmt.Errorf("set prefetch: %w", err)
+	}
+	var err error
+	c.deliveries, err = ch.Consume(r.queue, c.tag, false, false, false, false, nil)
+	if err != nil {
+		return nil, fmt.Errorf("consume queue %s: %w", r.queue, err)
+	}
+	return c, nil
+}
+
+// consume delivers and acknowledges. It returns nil once intake was done and
+// everything has ended in order, else why the channel ended; then the claim
+// is still open.
+func (c *consumer) consume(ctx, intake context.Context) error {
+	taking, lost := context.WithCancelCause(intake)
+	defer lost(nil)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	tasks.Go(func() {
+		select {
+		case err := <-c.closed:
+			lost(channelLost(err))
+		case <-taking.Done():
+		}
+	})
+	a := newAcker(c.ch, c.claim, c.prefetch())
+	tasks.Go(a.run)
+	defer a.stop()
+
+	c.take(taking)
+	if intake.Err() == nil { // the broker ended it
+		a.stop() // what is done goes out if the channel is still there
+		c.hangUp(false)
+		if cause := context.Cause(taking); cause != nil {
+			return cause
+		}
+		return errGone
+	}
+	_ = c.claim.Close(ctx) // its error: the time was up, what runs goes back
+	a.stop()
+	c.hangUp(a.acked)
+	return nil
+}
+
+// take hands deliveries to the claim until ctx is done or they end.
+func (c *consumer) take(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case d, ok := <-c.deliveries:
+			if !ok || c.claim.Deliver(ctx, c.delivery(&d)) != nil {
+				return
+			}
+		}
+	}
+}
+
+func (c *consumer) delivery(d *amqp.Delivery) broker.Delivery {
+	msg := decode(d)
+	return broker.Delivery{
+		Message:  msg,
+		Key:      c.key(msg),
+		Position: int64(d.DeliveryTag), //nolint:gosec // counts from 1
+		Origin: &pipeline.Origin{
+			Topic: c.sub.Topic.Name, Group: c.sub.Name, Offset: -1, Redelivered: d.Redelivered,
+		},
+	}
+}
+
+// key is what orders the message; it costs a look into the payload.
+func (c *consumer) key(msg *message.Message) string {
+	if c.sub.Ordering != pipeline.OrderingKey {
+		return ""
+	}
+	return broker.Key(c.sub.Topic, msg)
+}
+
+// hangUp closes the channel. What was not acknowledged goes back to the front
+// of the queue, in order.
+func (c *consumer) hangUp(barrier bool) {
+	if c.ch.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	err := c.b.consume.await(ctx, func() error {
+		defer func() { _ = c.ch.Close() }()
+		if barrier {
+			return c.barrier()
+		}
+		return nil
+	}, nil)
+	if err != nil {
+		c.b.log.Warn("finished messages may be handed out again", "queue", c.queue, "error", err)
+	}
+}
+
+// barrier returns when the queue has seen every acknowledgement that was sent.
+//
+// Acknowledgements have no answer. A quorum queue's client in the broker (a
+// part of the channel) sends them on while fewer than 32 commands wait for
+// the queue, keeps the others to itself, and forgets them when the channel
+// closes: up to 223 of 256 finished messages came back. A new consumer is a
+// command that has an answer. By the time it comes, all that was sent before
+// is done, and the channel sends on what it has kept; cancelling that
+// consumer is a second such command, behind those.
+//
+// The first consumer stays until then. So the one that is cancelled is never
+// the last, which would delete an auto-delete queue; and on a queue with a
+// single active consumer it only stands in line, and nobody takes over while
+// our messages still run.
+func (c *consumer) barrier() error {
+	tag := c.tag + ".barrier"
+	if err := c.ch.Qos(1, 0, false); err != nil {
+		return fmt.Errorf("barrier: set prefetch: %w", err)
+	}
+	if _, err := c.ch.Consume(c.queue, tag, false, false, false, false, nil); err != nil {
+		return fmt.Errorf("barrier: consume queue %s: %w", c.queue, err)
+	}
+	if err := c.ch.Cancel(tag, false); err != nil {
+		return fmt.Errorf("barrier: cancel: %w", err)
+	}
+	return nil
+}
+
+// channelLost says why a channel ended; nil: we closed it.
+func channelLost(err *amqp.Error) error {
+	if err == nil {
+		return errLost
+	}
+	return fmt.Errorf("channel closed: %w", err)
+}

@@ -1,0 +1,139 @@
+package rabbitbroker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+// Inspect implements broker.Admin. Counts are the broker's own at that moment;
+// what is handed out and not acknowledged, and bindings, only the management
+// API knows, some seconds late.
+func (b *Broker) Inspect(ctx context.Context, topics []pipeline.Topic, subs []broker.Subscription) ([]broker.Status, error) {
+	b.readers.add(subs)
+	var rows []broker.Status
+	read := make(map[string]bool)
+	for _, sub := range subs {
+		read[sub.Topic.Name] = true
+		row, err := b.status(ctx, sub.Name, layoutOf(sub.Topic), layoutOf(sub.Topic).queues(sub))
+		if err != nil {
+			return nil, fmt.Errorf("inspect %s: %w", sub.Name, err)
+		}
+		rows = append(rows, row)
+	}
+	for _, topic := range topics {
+		l := layoutOf(topic)
+		if read[topic.Name] || l.ownQueue() == "" {
+			continue
+		}
+		row, err := b.status(ctx, topic.Name, l, []string{l.ownQueue()})
+		if err != nil {
+			return nil, fmt.Errorf("inspect topic %s: %w", topic.Name, err)
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// status adds up the queues of one line. An error means that the broker could
+// not be asked.
+func (b *Broker) status(ctx context.Context, name string, l layout, queues []string) (broker.Status, error) {
+	row := broker.Status{Name: name, Topic: l.topic.Name}
+	for _, q := range queues {
+		counts, err := b.count(ctx, q)
+		switch {
+		case err == nil:
+			row.Ready += int64(counts.Messages)
+			row.Consumers += counts.Consumers
+		case pipeline.ReasonOf(err) == pipeline.ReasonUnavailable:
+			return row, err
+		default:
+			row.Problems = append(row.Problems, err.Error())
+		}
+	}
+	if b.api == nil {
+		row.InFlight = -1
+		row.Problems = append(row.Problems, "existence and ready count only: set management_url to see bindings and what is in flight")
+		return row, nil
+	}
+	if err := b.askManagement(ctx, l, queues, &row); err != nil {
+		row.InFlight = -1
+		row.Problems = append(row.Problems, err.Error())
+	}
+	return row, nil
+}
+
+// askManagement adds what only the management API knows.
+func (b *Broker) askManagement(ctx context.Context, l layout, queues []string, row *broker.Status) error {
+	for _, name := range queues {
+		q, err := b.api.queue(ctx, name)
+		if err != nil {
+			return err
+		}
+		if q == nil {
+			continue // said already
+		}
+		switch {
+		case q.Unacked == nil:
+			row.InFlight = -1 // not counted yet
+		case row.InFlight >= 0:
+			row.InFlight += *q.Unacked
+		}
+		bindings, err := b.api.bindingsOf(ctx, name, false)
+		if err != nil {
+			return err
+		}
+		for _, bind := range bindings {
+			row.Bindings = append(row.Bindings, bindingText(bind))
+		}
+		if !l.isDefault() && len(bindings) < 2 { // the default exchange's is always there
+			row.Problems = append(row.Problems, fmt.Sprintf("queue %s is bound to no exchange: nothing can come in: set provision: create, or bind it", name))
+		}
+	}
+	return nil
+}
+
+func bindingText(b apiBinding) string {
+	if b.Source == "" {
+		return fmt.Sprintf("the default exchange, key %q", b.Key)
+	}
+	return fmt.Sprintf("exchange %s, key %q", b.Source, b.Key)
+}
+
+// readers remembers the subscriptions that the broker has heard of, for Tail:
+// a topic has no queue to look into but theirs.
+type readers struct {
+	mu   sync.Mutex
+	subs map[string]broker.Subscription
+}
+
+func (r *readers) add(subs []broker.Subscription) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.subs == nil {
+		r.subs = make(map[string]broker.Subscription)
+	}
+	for _, sub := range subs {
+		r.subs[sub.Name] = sub
+	}
+}
+
+// of lists a topic's subscriptions by name.
+func (r *readers) of(topic string) []broker.Subscription {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var subs []broker.Subscription
+	for _, name := range slices.Sorted(maps.Keys(r.subs)) {
+		if r.subs[name].Topic.Name == topic {
+			subs = append(subs, r.subs[name])
+		}
+	}
+	return subs
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package rabbitbroker
+
+const raceDetector = false

@@ -1,0 +1,229 @@
+package rabbitbroker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+// TestRestart: RabbitMQ is killed under load three times. Nothing that was
+// confirmed is lost, and it is read again within 5 s of the port opening.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	n := startNode(t)
+	f := setupOn(t, n.server)
+	sub := f.sub(f.topic("in", nil), pipeline.OrderingNone, 16)
+	f.provision(sub)
+	var mu sync.Mutex
+	handled := make(map[string]int)
+	var newest time.Time
+	f.consume(f.b, sub, func(msg *message.Message) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[msg.UUID]++
+		newest = time.Now()
+		return true
+	})
+	confirmed, stop := make(map[string]bool), make(chan struct{})
+	var publishers sync.WaitGroup
+	for p := range 8 {
+		publishers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id := fmt.Sprintf("%d-%d", p, i)
+				if f.b.Publisher().Publish(sub.Topic.Name, text(id, "x")) == nil { // waits for the broker
+					mu.Lock()
+					confirmed[id] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(handled) }
+	f.eventually(func() bool { return count() > 500 }, "there is load")
+	time.Sleep(time.Second) // see newNode: 3.10 forgets a quorum queue that is younger
+	var repeats int
+	for range 3 {
+		n.kill(t)
+		opened := make(chan time.Time, 1)
+		go func() { opened <- portOpens(f.b.Health().Address) }()
+		n.start(t)
+		at := <-opened
+		f.eventually(func() bool { mu.Lock(); defer mu.Unlock(); return newest.After(at) }, "it is read again")
+		mu.Lock()
+		took := newest.Sub(at)
+		mu.Unlock()
+		t.Logf("read again %v after the port opened", took.Round(time.Millisecond))
+		require.Less(t, took, 5*time.Second)
+		before := count()
+		f.eventually(func() bool { return count() > before+300 }, "there is load again")
+	}
+	close(stop)
+	publishers.Wait()
+	f.eventually(func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for id := range confirmed {
+			if handled[id] == 0 {
+				return false
+			}
+		}
+		return true
+	}, "all that was confirmed is handled")
+	for _, times := range handled {
+		repeats += times - 1
+	}
+	t.Logf("%d confirmed, %d handled, %d repeats", len(confirmed), len(handled), repeats)
+}
+
+// portOpens waits until host:port takes connections.
+func portOpens(host string) time.Time {
+	for {
+		conn, err := net.Dial("tcp", host)
+		if err == nil {
+			_ = conn.Close()
+			return time.Now()
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestBarrier: 256 messages are acked singly just before the channel closes,
+// on every sort of queue, and none comes back.
+func TestBarrier(t *testing.T) {
+	t.Parallel()
+	const total = 256
+	for name, ordering := range map[string]pipeline.Ordering{
+		"Shared": pipeline.OrderingNone, "SingleActiveConsumer": pipeline.OrderingKey,
+	} {
+		for _, queueType := range []string{"quorum", "classic"} {
+			t.Run(name+"/"+queueType, func(t *testing.T) {
+				t.Parallel()
+				f := setup(t)
+				sub := f.sub(f.topic("in", func(t *pipeline.Topic) { t.Rabbit.QueueType = queueType }), ordering, total)
+				f.provision(sub)
+				for round := range 5 {
+					msgs := make([]*message.Message, total)
+					for i := range msgs {
+						msgs[i] = text(fmt.Sprintf("%d-%d", round, i), "x")
+						msgs[i].Metadata.Set(pipeline.MetaPartitionKey, fmt.Sprint(i))
+					}
+					f.mustPublish(sub.Topic, msgs...)
+					b, gate := f.open(), make(chan struct{})
+					c := f.consume(b, sub, func(*message.Message) bool { <-gate; return true })
+					f.eventually(func() bool { return c.count() == total }, "all run")
+					drained := make(chan struct{})
+					go func() { defer close(drained); c.drain() }()
+					close(gate)
+					<-drained
+					require.NoError(t, b.Close())
+					require.Empty(t, comeBack(f, sub), "messages that came back")
+				}
+			})
+		}
+	}
+}
+
+// comeBack lists what the queue hands out, until it hands out what is
+// published now.
+func comeBack(f *bundle, sub broker.Subscription) []string {
+	f.Helper()
+	deliveries, err := f.ch.Consume(sub.Name, "again", true, false, false, false, nil)
+	require.NoError(f, err)
+	f.mustPublish(sub.Topic, text("last", "x"))
+	var ids []string
+	for d := range deliveries {
+		if d.MessageId == "last" {
+			break
+		}
+		ids = append(ids, d.MessageId)
+	}
+	require.NoError(f, f.ch.Cancel("again", false))
+	return ids
+}
+
+// TestBarrier_NoTakeover: while a drain waits for a handler, nobody else gets
+// messages of a queue that is read in order; then at once.
+func TestBarrier_NoTakeover(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	sub := f.sub(f.topic("in", nil), pipeline.OrderingKey, 1)
+	f.provision(sub)
+	f.mustPublish(sub.Topic, keyed("a"), keyed("b"))
+	finish := make(chan struct{})
+	one := f.consume(f.open(), sub, func(*message.Message) bool { <-finish; return true })
+	one.first()
+	two := f.consume(f.open(), sub, nil)
+	drained := make(chan struct{})
+	go func() { defer close(drained); one.drain() }()
+	require.Never(t, func() bool { return two.count() > 0 }, 300*time.Millisecond, 10*time.Millisecond, "a takeover")
+	close(finish)
+	<-drained
+	require.Equal(t, "b", two.first().UUID)
+	require.Equal(t, 1, one.count())
+}
+
+func keyed(id string) *message.Message {
+	msg := text(id, "x")
+	msg.Metadata.Set(pipeline.MetaPartitionKey, "k")
+	return msg
+}
+
+// TestBarrier_AutoDelete: a foreign auto-delete queue is there until the
+// channel closes.
+func TestBarrier_AutoDelete(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	topic := f.topic("in", func(t *pipeline.Topic) {
+		t.Provision = pipeline.ProvisionOff
+		t.Rabbit.Exchange, t.Rabbit.Queue = ptr(""), t.Name
+	})
+	_, err := f.ch.QueueDeclare(topic.Name, true, true, false, false, nil)
+	require.NoError(t, err)
+	sub := f.sub(topic, pipeline.OrderingNone, 8)
+	f.foreign("", topic.Name, amqp.Publishing{Body: []byte("x")})
+	c := f.consume(f.b, sub, nil)
+	c.first()
+	c.drain()
+	require.NotContains(t, f.log.String(), "may be handed out again")
+}
+
+// TestChannelClosed: a channel that the broker closes is opened again, and
+// what was not acked comes again.
+func TestChannelClosed(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	sub := f.sub(f.topic("in", nil), pipeline.OrderingNone, 2)
+	f.provision(sub)
+	f.mustPublish(sub.Topic, text("a", "x"), text("b", "x"))
+	var once sync.Once
+	c := f.consume(f.b, sub, func(msg *message.Message) bool {
+		once.Do(func() { closeByTag(t, f) })
+		return true
+	})
+	f.eventually(func() bool { return f.ready(sub.Name) == 0 && c.sub.InFlight() == 0 && c.count() >= 2 }, "all are handled")
+	c.drain()
+	require.NoError(t, f.b.Close())
+	require.Zero(t, f.ready(sub.Name))
+}
+
+// closeByTag breaks the connection that reads, as a network would.
+func closeByTag(t *testing.T, f *bundle) {
+	conn, err := f.b.consume.connection(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+}

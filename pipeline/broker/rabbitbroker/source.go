@@ -1,0 +1,177 @@
+package rabbitbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+const (
+	// mendPause is how long a queue that somebody must mend is left alone.
+	mendPause = 15 * time.Second
+	// settleWait is how long a lost channel's running messages are waited for
+	// before the queue is read again, which hands them out once more.
+	settleWait = 2 * time.Second
+	// openPatience is how long the broker may take to answer a new consumer
+	// before that is a matter for health.
+	openPatience = 5 * time.Second
+)
+
+// source reads a subscription's queues.
+type source struct {
+	b      *Broker
+	sub    broker.Subscription
+	layout layout
+}
+
+// Run implements broker.Source.
+func (s *source) Run(ctx context.Context, w *broker.Window) error {
+	if _, err := planOf(s.layout, []broker.Subscription{s.sub}); err != nil {
+		return err
+	}
+	// intake ends when nothing more is to be taken.
+	intake, stop := context.WithCancel(ctx)
+	defer stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		select {
+		case <-w.Draining():
+			stop()
+		case <-intake.Done():
+		}
+	})
+	var readers sync.WaitGroup
+	for _, queue := range s.layout.queues(s.sub) {
+		readers.Go(func() { (&reader{source: s, queue: queue, window: w}).run(ctx, intake) })
+	}
+	readers.Wait()
+	stop()
+	return nil
+}
+
+// reader reads one queue, over as many channels as it takes.
+type reader struct {
+	*source
+	queue  string
+	window *broker.Window
+	old    sync.WaitGroup // claims of lost channels whose messages still run
+}
+
+// run reads until intake is done. ctx bounds what runs then.
+func (r *reader) run(ctx, intake context.Context) {
+	defer r.old.Wait()
+	defer r.b.trouble(r.queue, nil)
+	pauses := newBackoff()
+	for intake.Err() == nil {
+		c, err := r.open(intake)
+		if err == nil {
+			r.b.trouble(r.queue, nil)
+			opened := time.Now()
+			if err = c.consume(ctx, intake); err == nil {
+				return // drained
+			}
+			r.leave(ctx, intake, c)
+			if time.Since(opened) > steady {
+				pauses.Reset()
+			}
+		}
+		if intake.Err() != nil {
+			return
+		}
+		pause := pauses.NextBackOff()
+		if !mayPass(err) {
+			pause = mendPause
+		}
+		r.report(err)
+		rest(intake, pause)
+	}
+}
+
+// report tells once why the queue cannot be read, and keeps it in health.
+func (r *reader) report(err error) {
+	if r.b.trouble(r.queue, err) {
+		r.b.log.Warn("cannot read the queue; trying again", "group", r.sub.Name, "queue", r.queue, "error", err)
+	}
+}
+
+// leave ends the claim of a lost channel. Its messages are the broker's again,
+// and are handed out once more; those that run are left to finish, so that
+// what they do outside is not cut short. Mostly that takes no time, and then
+// no message runs beside its own repetition.
+func (r *reader) leave(ctx, intake context.Context, c *consumer) {
+	ended := make(chan struct{})
+	r.old.Go(func() {
+		defer close(ended)
+		_ = c.claim.Close(ctx)
+	})
+	timer := time.NewTimer(settleWait)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	case <-intake.Done():
+	}
+}
+
+// open waits for the connection and opens a channel that reads the queue.
+func (r *reader) open(intake context.Context) (*consumer, error) {
+	conn, err := r.b.consume.connection(intake)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.prepare(intake); err != nil {
+		return nil, err
+	}
+	// A quorum queue without a leader does not answer at all.
+	silent := time.AfterFunc(openPatience, func() {
+		r.report(fmt.Errorf("queue %s does not answer: it may have no leader, see rabbitmqctl list_queues name state", r.queue))
+	})
+	defer silent.Stop()
+	var c *consumer
+	err = r.b.consume.await(intake, func() error {
+		ch, err := conn.Channel()
+		if err != nil {
+			return err
+		}
+		if c, err = newConsumer(r, ch); err != nil {
+			_ = ch.Close()
+		}
+		return err
+	}, func() { _ = c.ch.Close() })
+	switch {
+	case err == nil:
+		c.claim = r.window.Claim(broker.ClaimOptions{Lane: r.queue, MaxSpan: maxSpan})
+		return c, nil
+	case hasCode(err, amqp.NotFound) && !mayPass(err):
+		return nil, fmt.Errorf("%w: create it, or set provision: create for topic %s", err, r.sub.Topic.Name)
+	}
+	return nil, err
+}
+
+// prepare makes the queue where that is our task, also when somebody has
+// deleted it under us.
+func (r *reader) prepare(ctx context.Context) error {
+	if p := r.sub.Topic.Provision; p == pipeline.ProvisionVerify || p == pipeline.ProvisionOff {
+		return nil
+	}
+	p, err := planOf(r.layout, []broker.Subscription{r.sub})
+	if err != nil {
+		return err
+	}
+	return r.b.create(ctx, p)
+}
+
+// prefetch is how many messages the broker hands out ahead.
+func (s *source) prefetch() int { return min(max(s.sub.InFlight, 1), 65535) }
+
+// errGone says that the broker ended the reading of a queue: it was deleted,
+// or its leader moved.
+var errGone = errors.New("the broker cancelled the consumer: the queue was deleted or has moved")
