@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/middleware"
+)
+
+// How long one try to publish may take, and the pauses between tries while
+// the place of an outcome is away.
+const (
+	publishTimeout = 15 * time.Second
+	holdInitial    = 100 * time.Millisecond
+	holdMax        = 30 * time.Second
+)
+
+// chain puts the kind into its middleware. This is the one place that knows
+// their order; each line says why it stands where it stands. The first is the
+// outermost.
+func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
+	h := r.handler
+	holder := middleware.Holder{Hold: r.stall, Timeout: publishTimeout, Initial: holdInitial, Max: holdMax}
+	send := e.sender(r)
+	return compose(kind,
+		// One span around all that happens to the message, waiting included.
+		middleware.Trace{Tracer: e.opts.Tracer, Topic: h.From, Group: r.sub.Name}.Middleware,
+		// Ids next, so that every log line inside carries them.
+		middleware.Correlation,
+		// Counts what settle decided, so it stands outside of it.
+		e.metrics.record(r).Middleware,
+		// Nothing outside of settle may fail: from here on an error is an outcome.
+		middleware.Settle{
+			Handler: h.Name, Group: r.sub.Name, DeadLetter: h.DeadLetter,
+			Send: send, Holder: holder, Log: r.log,
+		}.Middleware,
+		// Outside of retry: an output that cannot be published now is held with
+		// its bytes as they are, and the kind, whose effects are done, does not
+		// run again for it.
+		middleware.Publish{Handler: h.Name, Topics: h.To, Send: send, Holder: holder}.Middleware,
+		// Outside of the breaker, so that a message that waits for the breaker
+		// burns no attempt.
+		middleware.Retry{Immediate: h.Retry.Immediate, Initial: h.Retry.Initial, OnRetry: e.metrics.retried(r)}.Middleware,
+		// Outside of the throttle: while it is open nobody takes a turn.
+		middleware.Breaker{
+			Name: h.Name, Failures: h.Breaker.Failures, Window: h.Breaker.Window, OpenFor: h.Breaker.OpenFor,
+			Stall: r.stall,
+		}.Middleware,
+		// Outside of the timeout: waiting for a turn is not running.
+		middleware.Throttle{PerSecond: h.Throttle.PerSecond, Burst: h.Throttle.Burst}.Middleware,
+		// Outside of recover, which must see the panic of the very run.
+		middleware.Timeout{After: h.Timeout}.Middleware,
+		// Closest to the kind: a panic becomes an error like any other.
+		middleware.Recover,
+	)
+}
+
+// compose wraps kind so that the first of around is the outermost.
+func compose(kind message.HandlerFunc, around ...message.HandlerMiddleware) message.HandlerFunc {
+	for _, m := range slices.Backward(around) {
+		kind = m(kind)
+	}
+	return kind
+}

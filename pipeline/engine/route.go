@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+// route is one handler at work.
+type route struct {
+	handler    pipeline.Handler
+	sub        broker.Subscription
+	subscriber *broker.Subscriber
+	brokers    []string // that it reads or writes
+	chain      message.HandlerFunc
+	log        *slog.Logger
+	onStop     []func()
+
+	mu      sync.Mutex
+	begun   bool
+	stalled map[string]int // why the intake is closed, and how many say so
+}
+
+func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
+	kind, ok := e.opts.Kinds.Get(h.Kind)
+	if !ok {
+		return nil, fmt.Errorf("kind %q is not registered in this program", h.Kind)
+	}
+	r := &route{
+		handler: h,
+		log:     e.log.With("handler", h.Name),
+		stalled: make(map[string]int),
+		sub:     broker.SubscriptionOf(e.opts.Pipeline, h),
+	}
+	r.brokers = e.brokersOf(h)
+	fn, err := kind.New(pipeline.Env{
+		Handler: h.Name,
+		Version: h.Version,
+		Outputs: outputs(h),
+		Dir:     e.opts.Pipeline.Dir,
+		Log:     r.log,
+		OnStop:  func(f func()) { r.onStop = append(r.onStop, f) },
+	}, h.Config)
+	if err != nil {
+		r.close()
+		return nil, fmt.Errorf("make kind %s: %w", h.Kind, err)
+	}
+	r.subscriber = broker.NewSubscriber(r.sub, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
+	r.chain = e.chain(r, fn)
+	return r, nil
+}
+
+func outputs(h pipeline.Handler) []string {
+	names := make([]string, 0, len(h.To))
+	for name := range h.To {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// brokersOf lists the brokers that a handler reads or writes.
+func (e *Engine) brokersOf(h pipeline.Handler) []string {
+	topics := append(outputs(h), h.From, h.DeadLetter)
+	for i, name := range outputs(h) {
+		topics[i] = h.To[name]
+	}
+	var brokers []string
+	for _, t := range topics {
+		if name := e.opts.Pipeline.Topics[t].Broker; !slices.Contains(brokers, name) {
+			brokers = append(brokers, name)
+		}
+	}
+	return brokers
+}
+
+// begin adds the route to the running router.
+func (r *route) begin(router *message.Router) error {
+	router.AddConsumerHandler(r.handler.Name, r.sub.Topic.Name, kept{r.subscriber}, func(msg *message.Message) error {
+		_, err := r.chain(msg)
+		return err
+	})
+	if err := router.RunHandlers(context.Background()); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.begun = true
+	r.mu.Unlock()
+	r.log.Info("listening on "+r.sub.Topic.Name, "group", r.sub.Name, "kind", r.handler.Kind,
+		"concurrency", r.sub.Concurrency, "ordering", r.sub.Ordering)
+	return nil
+}
+
+// kept is a subscriber that the router cannot close: the engine does, once
+// what runs has finished.
+type kept struct{ *broker.Subscriber }
+
+func (k kept) Close() error { return nil }
+
+// stall closes the route's intake until the returned function is called.
+func (r *route) stall(why string) func() {
+	r.mu.Lock()
+	if r.stalled[why]++; r.stalled[why] == 1 {
+		r.log.Warn("handler is held: " + why)
+	}
+	r.mu.Unlock()
+	r.subscriber.Pause()
+	return sync.OnceFunc(func() {
+		r.subscriber.Resume()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.stalled[why]--; r.stalled[why] == 0 {
+			delete(r.stalled, why)
+			r.log.Info("handler goes on", "after", why)
+		}
+	})
+}
+
+// close frees what the kind holds, in reverse order.
+func (r *route) close() {
+	for _, f := range slices.Backward(r.onStop) {
+		f()
+	}
+	r.onStop = nil
+	if r.subscriber != nil {
+		_ = r.subscriber.Close() // never fails
+	}
+}
