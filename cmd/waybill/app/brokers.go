@@ -1,0 +1,102 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/broker/embedbroker"
+	"github.com/waybill-dev/waybill/pipeline/broker/kafkabroker"
+	"github.com/waybill-dev/waybill/pipeline/broker/rabbitbroker"
+	"github.com/waybill-dev/waybill/pipeline/dashboard"
+)
+
+// drivers is where a driver's name becomes code.
+var drivers = map[string]func(pipeline.Broker, broker.Options) (broker.Broker, error){
+	pipeline.DriverEmbedded: embedbroker.Open,
+	pipeline.DriverRabbitMQ: rabbitbroker.Open,
+	pipeline.DriverKafka:    kafkabroker.Open,
+}
+
+// openBrokers opens every broker of the pipeline, or none.
+func openBrokers(p pipeline.Pipeline, log *slog.Logger) (map[string]broker.Broker, error) {
+	brokers := make(map[string]broker.Broker, len(p.Brokers))
+	for name := range p.Brokers {
+		b, err := openBroker(p, name, log)
+		if err != nil {
+			return nil, errors.Join(err, closeBrokers(brokers))
+		}
+		brokers[name] = b
+	}
+	return brokers, nil
+}
+
+func openBroker(p pipeline.Pipeline, name string, log *slog.Logger) (broker.Broker, error) {
+	config := p.Brokers[name]
+	b, err := drivers[config.Driver](config, broker.Options{
+		Instance: p.Instance,
+		Topic:    func(topic string) (pipeline.Topic, bool) { t, ok := p.Topics[topic]; return t, ok },
+		Log:      log.With("broker", name),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open broker %s: %w", name, err)
+	}
+	return b, nil
+}
+
+func closeBrokers(brokers map[string]broker.Broker) error {
+	var errs []error
+	for name, b := range brokers {
+		if err := b.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close broker %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inspectTimeout bounds the look at one broker.
+const inspectTimeout = 10 * time.Second
+
+// inspect looks at all brokers at once. What goes wrong is in the reports.
+func inspect(ctx context.Context, p pipeline.Pipeline, brokers map[string]broker.Broker) []dashboard.Report {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	reports := make([]dashboard.Report, 0, len(brokers))
+	var mu sync.Mutex
+	var looking sync.WaitGroup
+	for name, b := range brokers {
+		looking.Go(func() {
+			r := inspectOne(ctx, p, name, b)
+			mu.Lock()
+			defer mu.Unlock()
+			reports = append(reports, r)
+		})
+	}
+	looking.Wait()
+	slices.SortFunc(reports, func(a, b dashboard.Report) int { return strings.Compare(a.Broker, b.Broker) })
+	return reports
+}
+
+func inspectOne(ctx context.Context, p pipeline.Pipeline, name string, b broker.Broker) dashboard.Report {
+	topics, subs := broker.Holdings(p, name)
+	status, err := b.Inspect(ctx, topics, subs)
+	health := b.Health()
+	r := dashboard.Report{
+		Broker: name, Driver: p.Brokers[name].Driver, Address: health.Address, User: health.User,
+		Connected: health.Connected, Subscriptions: status, Problems: health.Incidents,
+	}
+	if health.Blocked != "" {
+		r.Problems = append(r.Problems, "it refuses publishes: "+health.Blocked)
+	}
+	if err != nil {
+		r.Problems = append(r.Problems, err.Error())
+	}
+	return r
+}

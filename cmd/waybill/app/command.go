@@ -1,0 +1,222 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/routerconfig"
+)
+
+// Exit codes (design §7).
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitNotFound    = 4
+	exitRefused     = 5
+)
+
+// exitError is an error with the code that the process ends with.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func exit(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code, err}
+}
+
+// Main is a whole Waybill program: it runs the command line of this process
+// and returns the code to exit with.
+func Main(opts Options) int {
+	ctx, hurry, stop := signals()
+	defer stop()
+	return execute(ctx, hurry, opts, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}
+
+// cli is what all subcommands share.
+type cli struct {
+	opts   Options
+	in     io.Reader
+	out    io.Writer
+	err    io.Writer
+	config string
+	set    []string
+	server string
+	token  string
+	level  string
+	format string
+	hurry  context.Context // ends at the second signal
+}
+
+// execute runs one command line. ctx ends at the first signal, hurry at the
+// second.
+func execute(ctx, hurry context.Context, opts Options, args []string, in io.Reader, out, errOut io.Writer) int {
+	c := &cli{opts: opts, in: in, out: out, err: errOut, hurry: hurry}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var coded *exitError
+	if errors.As(err, &coded) {
+		fmt.Fprintln(errOut, prefixed(coded.err))
+		return coded.code
+	}
+	fmt.Fprintf(errOut, "waybill: %v\nTry: waybill --help\n", err) // cobra's own: flags and arguments
+	return exitUsage
+}
+
+// prefixed puts the program's name before an error, but findings of a config
+// stand by themselves, as editors and CI read them.
+func prefixed(err error) string {
+	var findings routerconfig.Findings
+	if errors.As(err, &findings) {
+		return strings.TrimRight(err.Error(), "\n")
+	}
+	return "waybill: " + err.Error()
+}
+
+// sameSignal: signals that come so close together are one. Supervisors send
+// them to the process and to its group.
+const sameSignal = time.Second
+
+// signals returns a context that ends at the first SIGINT or SIGTERM, and one
+// that ends at the second: the first asks for a clean stop, the second for a
+// quick one.
+func signals() (first, second context.Context, stop func()) {
+	first, endFirst := context.WithCancel(context.Background())
+	second, endSecond := context.WithCancelCause(context.Background())
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var asked time.Time
+		for range ch {
+			switch {
+			case asked.IsZero():
+				asked = time.Now()
+				endFirst()
+			case time.Since(asked) > sameSignal:
+				endSecond(errors.New("a second signal cut the stop short"))
+			}
+		}
+	}()
+	return first, second, func() {
+		signal.Stop(ch)
+		close(ch)
+		<-done
+		endFirst()
+		endSecond(nil)
+	}
+}
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "waybill",
+		Short: "An order and event processor over a log broker",
+		Long: "Waybill wires handlers between topics of a log broker: RabbitMQ, Kafka, or the one built in.\n" +
+			"One YAML file says which; what fails goes to dead letters.",
+		Example:       "  waybill run --config waybill.yaml\n  waybill lint waybill.yaml\n  echo '{\"orderId\":\"1\"}' | waybill publish orders-in --config waybill.yaml -",
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.level, "log-level", defaultLevel, "least level to log: debug, info, warn or error")
+	flags.StringVar(&c.format, "log-format", "text", "text or json")
+	root.AddCommand(
+		c.runCommand(), c.lintCommand(), c.echoCommand(), c.graphCommand(), c.schemaCommand(),
+		c.doctorCommand(), c.publishCommand(), c.tailCommand(), c.versionCommand(),
+	)
+	return root
+}
+
+const defaultLevel = "info"
+
+// configFlags adds the flags of a command that reads a config file.
+func (c *cli) configFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&c.config, "config", "c", defaultConfig, "config file")
+	cmd.Flags().StringArrayVar(&c.set, "set", nil, "change a value of the config: path=value, for example handlers.prepare.concurrency=8")
+}
+
+// defaultConfig is looked for where no --config is given.
+const defaultConfig = "waybill.yaml"
+
+// load reads the config, prints its warnings, and fails with all its faults.
+func (c *cli) load() (*routerconfig.Loaded, error) {
+	loaded, err := routerconfig.Load(c.config, routerconfig.Options{Kinds: c.opts.Kinds, Set: c.set})
+	if err != nil {
+		return nil, exit(exitFailure, err)
+	}
+	return loaded, nil
+}
+
+// logger makes the log that goes to stderr.
+func (c *cli) logger() (*slog.Logger, error) {
+	if c.opts.Log != nil {
+		return c.opts.Log, nil
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.level)); err != nil {
+		return nil, exit(exitUsage, fmt.Errorf("--log-level %q: want debug, info, warn or error", c.level))
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch c.format {
+	case "text":
+		return slog.New(identified{slog.NewTextHandler(c.err, options)}), nil
+	case "json":
+		return slog.New(identified{slog.NewJSONHandler(c.err, options)}), nil
+	}
+	return nil, exit(exitUsage, fmt.Errorf("--log-format %q: want text or json", c.format))
+}
+
+// quiet is the log of a command whose output is something else: it says what
+// went wrong, unless more is asked for.
+func (c *cli) quiet() (*slog.Logger, error) {
+	if c.level == defaultLevel {
+		c.level = "error"
+	}
+	return c.logger()
+}
+
+// identified adds to each record the message that it is about, if the context
+// has one.
+type identified struct{ slog.Handler }
+
+func (h identified) Handle(ctx context.Context, r slog.Record) error {
+	if id, ok := pipeline.IdentityOf(ctx); ok {
+		r.AddAttrs(slog.String("msg_id", id.Message))
+		if id.Correlation != id.Message {
+			r.AddAttrs(slog.String("correlation_id", id.Correlation))
+		}
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h identified) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return identified{h.Handler.WithAttrs(attrs)}
+}
+
+func (h identified) WithGroup(name string) slog.Handler { return identified{h.Handler.WithGroup(name)} }

@@ -1,0 +1,106 @@
+package prove
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := writeBook(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if bin, err := build(); err == nil {
+		_ = os.Remove(bin)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// TestSIGKILL: the process is killed at random while it works through a
+// backlog. Nothing is lost, and repeats keep the order of their key.
+func TestSIGKILL(t *testing.T) {
+	for _, at := range places(t) {
+		t.Run(at.driver, func(t *testing.T) {
+			n := sizes()
+			seed := uint64(time.Now().UnixNano())
+			random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // chaos, not secrets
+			l := ledger{Test: "SIGKILL", Broker: at.driver, Seed: seed}
+			since := begin()
+			p := newPlant(t, at, prepare(pace(n.orders, n.kills, n.between)))
+			offered, payloads := makeOrders(n.orders, n.orders/20)
+			p.feed(t, p, payloads)
+			for l.Kills < n.kills {
+				run := p.start(t)
+				pause(time.Duration(float64(n.between) * (0.5 + random.Float64())))
+				require.Positivef(t, run.waiting(), "kill %d came after all was done: nothing would be proved", l.Kills+1)
+				run.kill()
+				l.Kills++
+			}
+			p.finish(t)
+			p.verdict(t, &l, offered)
+			enter(t, l, since)
+			require.Zero(t, l.Lost, "lost")
+			require.Zero(t, l.Unexpected, "never offered")
+			require.Zero(t, l.Disorders, "out of order within a key")
+			require.Equal(t, (n.orders+broken-1)/broken, l.Dead)
+		})
+	}
+}
+
+// TestSIGTERM: the process is stopped again and again while it works through
+// a backlog. It always says that it stopped well, and nothing that it had
+// finished is done again.
+func TestSIGTERM(t *testing.T) {
+	for _, at := range places(t) {
+		t.Run(at.driver, func(t *testing.T) {
+			n := sizes()
+			l := ledger{Test: "SIGTERM", Broker: at.driver}
+			since := begin()
+			p := newPlant(t, at, prepare(pace(n.orders, n.drains, n.between)))
+			offered, payloads := makeOrders(n.orders, n.orders/20)
+			p.feed(t, p, payloads)
+			for l.Stops < n.drains {
+				run := p.start(t)
+				pause(n.between)
+				require.Positivef(t, run.waiting(), "stop %d came after all was done: nothing would be proved", l.Stops+1)
+				run.stop()
+				l.Stops++
+			}
+			p.finish(t)
+			p.verdict(t, &l, offered)
+			enter(t, l, since)
+			require.Zero(t, l.Lost, "lost")
+			require.Zero(t, l.Repeats, "finished work was done again")
+			require.Zero(t, l.Disorders, "out of order within a key")
+		})
+	}
+}
+
+// pace is the rate at which the work lasts longer than the faults do.
+func pace(orders, faults int, between time.Duration) int {
+	return int(float64(orders) / (1.6 * float64(faults) * between.Seconds()))
+}
+
+// finish lets a last process do what is left.
+func (p *plant) finish(t *testing.T) {
+	t.Helper()
+	run := p.start(t)
+	run.await(func() bool { return run.waiting() == 0 }, "all is done")
+	run.stop()
+}
+
+// pause lets the load go on for a while: how long is part of the fault.
+func pause(d time.Duration) { <-time.After(d) }

@@ -1,0 +1,50 @@
+package prove
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSlowHandler: a handler of 50 ms, 256 at a time, on one partition or one
+// queue. One at a time it would do 20 a second.
+func TestSlowHandler(t *testing.T) {
+	for _, at := range places(t) {
+		for _, ordering := range []string{"none", "key"} {
+			t.Run(at.driver+"/"+ordering, func(t *testing.T) {
+				n := sizes()
+				l := ledger{Test: "50 ms handler, ordering " + ordering, Broker: at.driver}
+				since := begin()
+				p := newPlant(t, at, pipe{
+					kind: "map", with: `{delay: 50ms}`,
+					ordering: ordering, concurrency: 256, partitions: 1, perSecond: 1_000_000,
+				})
+				offered, payloads := makeOrders(n.delayed, 1000)
+				p.feed(t, p, payloads)
+				run := p.start(t)
+				l.Rate = run.rate(float64(n.delayed))
+				run.await(func() bool { return run.waiting() == 0 }, "all is done")
+				run.stop()
+				check(&l, offered, p.records(t, p.out), nil)
+				enter(t, l, since)
+				require.Zero(t, l.Lost)
+				require.Zero(t, l.Repeats)
+				if ordering == "key" {
+					require.Zero(t, l.Disorders)
+				}
+				if full {
+					require.GreaterOrEqual(t, l.Rate, 4000.0, "messages a second")
+				}
+			})
+		}
+	}
+}
+
+// rate is how many a second are done, over the middle nine tenths of n.
+func (run *process) rate(n float64) float64 {
+	run.await(func() bool { return run.processed() >= n/20 }, "it is at work")
+	from, began := run.processed(), time.Now()
+	run.await(func() bool { return run.processed() >= n*19/20 }, "nearly all is done")
+	return (run.processed() - from) / time.Since(began).Seconds()
+}

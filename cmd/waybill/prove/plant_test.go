@@ -1,0 +1,127 @@
+package prove
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+// place is a broker to run on.
+type place struct {
+	driver string
+	url    string
+	read   func(t *testing.T, p *plant, topic string) [][]byte // all payloads of a topic, in order
+	feed   func(t *testing.T, p *plant, payloads [][]byte)     // into the plant's input
+}
+
+// places are the brokers of this run. A server that should be there and is
+// not is a failure, not a skip.
+func places(t *testing.T) []place {
+	t.Helper()
+	all := []place{{driver: "embedded", read: readByTail, feed: feedByCommand}}
+	if testing.Short() {
+		return all
+	}
+	return append(all,
+		place{driver: "rabbitmq", url: env(t, "RABBITMQ_URL"), read: readRabbit, feed: feedByCommand},
+		place{driver: "kafka", url: env(t, "KAFKA_BROKERS"), read: readKafka, feed: feedByCommand},
+	)
+}
+
+func env(t *testing.T, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	require.NotEmptyf(t, value, "%s is not set: run `make brokers`, or use -short", name)
+	return value
+}
+
+// plant is one pipeline in a folder of its own, on topics of its own.
+type plant struct {
+	place
+	dir    string
+	config string
+	in     string
+	out    string
+	dead   string
+}
+
+// pipe is what a plant's handler does.
+type pipe struct {
+	kind        string
+	with        string // YAML flow mapping
+	ordering    string
+	concurrency int
+	perSecond   int
+	partitions  int
+}
+
+func newPlant(t *testing.T, at place, h pipe) *plant {
+	t.Helper()
+	id := strings.ReplaceAll(uuid.NewString()[:8], "-", "")
+	p := &plant{place: at, dir: t.TempDir(), in: "in-" + id, out: "out-" + id, dead: "in-" + id + ".work.dlq"}
+	p.config = filepath.Join(p.dir, "waybill.yaml")
+	broker := fmt.Sprintf("{driver: %s}", at.driver)
+	if at.url != "" {
+		broker = fmt.Sprintf("{driver: %s, url: %q}", at.driver, at.url)
+	}
+	text := fmt.Sprintf(`
+data: data
+http: {listen: "off"}
+brokers:
+  main: %s
+topics:
+  %s: {broker: main, key: /customer, partitions: %d}
+  %s: {broker: main, key: /customer, partitions: %d}
+handlers:
+  work:
+    kind: %s
+    from: %s
+    to: %s
+    ordering: %s
+    concurrency: %d
+    throttle: {per_second: %d, burst: 64}
+    with: %s
+`, broker, p.in, h.partitions, p.out, h.partitions, h.kind, p.in, p.out, h.ordering, h.concurrency, h.perSecond, h.with)
+	require.NoError(t, os.WriteFile(p.config, []byte(text), 0o600))
+	return p
+}
+
+// prepare is the kind of the proofs of loss and order.
+func prepare(perSecond int) pipe {
+	return pipe{
+		kind: "prepare_order", ordering: "key", concurrency: 64, perSecond: perSecond, partitions: 4,
+		with: `{split: {rules: [{when: 'line.type == "frame"', per_unit: true}]}, stages: {default: [pick, pack]}}`,
+	}
+}
+
+// feedByCommand publishes while no process runs.
+func feedByCommand(t *testing.T, p *plant, payloads [][]byte) {
+	t.Helper()
+	out, code := p.command(t, append(bytes.Join(payloads, []byte("\n")), '\n'), "publish", p.in, "--config", p.config, "--lines", "-")
+	require.Zero(t, code)
+	require.Equal(t, len(payloads), strings.Count(out, "\n"), "an id a line")
+}
+
+// verdict reads everything and compares.
+func (p *plant) verdict(t *testing.T, l *ledger, offered []order) {
+	t.Helper()
+	check(l, offered, p.records(t, p.out), p.records(t, p.dead))
+}
+
+func (p *plant) records(t *testing.T, topic string) []record {
+	t.Helper()
+	var records []record
+	for _, payload := range p.read(t, p, topic) {
+		records = append(records, decode(t, payload))
+	}
+	return records
+}
+
+var begin = time.Now

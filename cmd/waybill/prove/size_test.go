@@ -1,0 +1,26 @@
+package prove
+
+import (
+	"os"
+	"time"
+)
+
+// size is how much of the proof is run.
+type size struct {
+	orders   int
+	kills    int
+	drains   int
+	restarts int // of a broker
+	delayed  int // messages for the 50 ms handler
+	between  time.Duration
+}
+
+// full is what the issue asks for; small is what fits into `go test`.
+var full = os.Getenv("WAYBILL_PROVE") == "full"
+
+func sizes() size {
+	if full {
+		return size{orders: 100_000, kills: 20, drains: 20, restarts: 3, delayed: 40_000, between: time.Second}
+	}
+	return size{orders: 2_000, kills: 3, drains: 3, restarts: 1, delayed: 2_000, between: 400 * time.Millisecond}
+}
