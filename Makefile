@@ -42,6 +42,15 @@ test: brokers gcc ## Run all tests, on real servers, with the race detector.
 test-short: ## Run the tests that need no server.
 	$(GO) test -short ./...
 
+.PHONY: behaviours
+behaviours: brokers gcc ## Run all tests and say which rows of docs/behaviours.md they have shown.
+	$(WITH_BROKERS) $(GO) test -json -race -timeout 15m ./... | $(GO) run ./cmd/behaviours
+
+.PHONY: prove
+prove: brokers ## Prove the promises at full size (an hour); the ledger is .local/prove.json.
+	$(WITH_BROKERS) WAYBILL_PROVE=full WAYBILL_LEDGER=$(CURDIR)/.local/prove.json \
+		$(GO) test -count=1 -timeout 60m -v ./cmd/waybill/prove
+
 .PHONY: brokers
 brokers: ## Bring up RabbitMQ, Kafka and PostgreSQL; where they are is in .local/brokers.env.
 	@deploy/local/up

@@ -19,7 +19,7 @@ import (
 type Breaker struct {
 	Name     string
 	Failures int           // 0: no breaker
-	Window   time.Duration // after this long without a failure the count starts anew; 0: never
+	Window   time.Duration // how often the count starts anew while it is closed; 0: never
 	OpenFor  time.Duration
 	Stall    func(why string) (resume func()) // closes the handler's intake
 }

@@ -86,6 +86,19 @@ func TestRetry(t *testing.T) {
 	})
 }
 
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	t.Run("2-W6 the pauses grow, inside of the process", func(t *testing.T) {
+		t.Parallel()
+		pauses := Retry{Initial: 100 * time.Millisecond}.pauses()
+		for i := range 5 {
+			middle := 100 * time.Millisecond << i
+			got := pauses.NextBackOff()
+			require.InDelta(t, middle, got, float64(middle)/2+1, "pause %d", i)
+		}
+	})
+}
+
 func TestPauseFor(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -157,7 +157,7 @@ type Retry struct {
 // Breaker stops a handler's intake while the other side is in trouble.
 type Breaker struct {
 	Failures int           // consecutive ones that open it; 0: no breaker
-	Window   time.Duration // after this long without a failure the count starts anew
+	Window   time.Duration // how often the count starts anew while it is closed; 0: never
 	OpenFor  time.Duration // how long it stays open before one message is let through
 }
 

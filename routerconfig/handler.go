@@ -48,7 +48,7 @@ type retryConfig struct {
 
 type breakerConfig struct {
 	Failures int           `yaml:"failures" min:"0" doc:"How many failures in a row open it; only those that say the other side is in trouble count. 0: no breaker."`
-	Window   time.Duration `yaml:"window" doc:"After this long without a failure the count starts anew."`
+	Window   time.Duration `yaml:"window" doc:"How often the count of failures starts anew while the breaker is closed."`
 	OpenFor  time.Duration `yaml:"open_for" doc:"How long it stays open before one message is let through."`
 }
 

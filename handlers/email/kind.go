@@ -35,7 +35,7 @@ func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
 // simulated is the handler that sends nothing.
 func simulated(env pipeline.Env) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		env.Log.Info("📧 Confirmation email sent (simulated)", "message", msg.UUID)
+		env.Log.InfoContext(msg.Context(), "📧 Confirmation email sent (simulated)")
 		return nil, nil
 	}
 }
@@ -75,7 +75,7 @@ func (m *mailer) handle(msg *message.Message) ([]*message.Message, error) {
 	if err := m.server.send(msg.Context(), letter); err != nil {
 		return nil, err
 	}
-	m.env.Log.Info("📧 Confirmation email sent", "message", msg.UUID, "mail", letter.GetMessageID())
+	m.env.Log.InfoContext(msg.Context(), "📧 Confirmation email sent", "mail", letter.GetMessageID())
 	return nil, nil
 }
 

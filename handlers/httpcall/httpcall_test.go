@@ -100,7 +100,7 @@ func TestRequest(t *testing.T) {
 		require.Equal(t, "a=b", got.header.Get("Tracestate"))
 		require.Equal(t, "waybill", got.header.Get("User-Agent"))
 	})
-	t.Run("every try carries the same key", func(t *testing.T) {
+	t.Run("2-W5 a repeat carries the key of the first, so that the warehouse can tell", func(t *testing.T) {
 		t.Parallel()
 		w := open(t, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) })
 		h := start(t, to(w))

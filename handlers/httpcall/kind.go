@@ -47,7 +47,7 @@ func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
 // simulated is the handler that calls nobody.
 func simulated(env pipeline.Env, text string) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		env.Log.Info(text, "message", msg.UUID)
+		env.Log.InfoContext(msg.Context(), text)
 		return nil, nil
 	}
 }
@@ -98,7 +98,7 @@ func (c *caller) handle(msg *message.Message) ([]*message.Message, error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, bodyErr := readBody(resp.Body, c.config.MaxResponse)
-	c.env.Log.Info("HTTP call answered", "message", msg.UUID, "host", c.url.Host, "status", resp.StatusCode, "took", time.Since(began))
+	c.env.Log.InfoContext(msg.Context(), "HTTP call answered", "host", c.url.Host, "status", resp.StatusCode, "took", time.Since(began))
 	if action := c.config.action(resp.StatusCode); action != OK {
 		return nil, statusError(action, resp, c.answer(resp, body), time.Now())
 	}

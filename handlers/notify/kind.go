@@ -97,7 +97,7 @@ func (n *notifier) handle(msg *message.Message) ([]*message.Message, error) {
 	if err := n.text.Execute(&line, Data{n.config.Predicate, o, msg.Metadata}); err != nil {
 		return nil, pipeline.Invalid("text: %w", err)
 	}
-	n.env.Log.Info(order.Printable(line.String()), "message", msg.UUID)
+	n.env.Log.InfoContext(msg.Context(), order.Printable(line.String()))
 	outs := output.Each(msg, n.env.Outputs, msg.Payload)
 	for _, out := range outs {
 		out.Metadata.Set(MetaPredicate, n.config.Predicate)

@@ -39,6 +39,17 @@ func TestParse_Shapes(t *testing.T) {
 		require.Equal(t, "1999.00", o.Items[0].Amount().Money())
 		require.True(t, o.Sum().Equal(o.Total))
 	})
+	t.Run("2-W10 the two documented formats, which have no version, give one view", func(t *testing.T) {
+		t.Parallel()
+		for _, text := range []string{f1, f2} {
+			o := parse(t, text)
+			require.NotEmpty(t, o.ID)
+			require.NotEmpty(t, o.User)
+			require.Equal(t, []string{"CLOUD-01", "SHIPPING"}, []string{o.Items[0].SKU, o.Items[1].SKU})
+			require.Equal(t, "1999.00", o.Items[0].Amount().Money())
+			require.True(t, o.Sum().Equal(o.Total))
+		}
+	})
 	t.Run("X13 the shape with a cart", func(t *testing.T) {
 		t.Parallel()
 		o := parse(t, f2)

@@ -53,18 +53,18 @@ func (p *processor) handle(msg *message.Message) ([]*message.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := p.env.Log.With("message", msg.UUID)
-	if err := p.config.Validation.check(o, log); err != nil {
+	ctx, log := msg.Context(), p.env.Log
+	if err := p.config.Validation.check(ctx, o, log); err != nil {
 		return nil, err
 	}
 	for _, line := range received(o, p.config.Currency) {
-		log.Info(line)
+		log.InfoContext(ctx, line)
 	}
-	log.Info("🔄 Processing order…")
-	if err := delay.Wait(msg.Context(), p.config.SimulateDelay); err != nil {
+	log.InfoContext(ctx, "🔄 Processing order…")
+	if err := delay.Wait(ctx, p.config.SimulateDelay); err != nil {
 		return nil, err
 	}
-	log.Info("✅ Order processed successfully!")
+	log.InfoContext(ctx, "✅ Order processed successfully!")
 	return p.effects(msg), nil
 }
 

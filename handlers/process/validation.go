@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -31,7 +32,7 @@ func (v Validation) rules() []rule {
 
 // check logs what is to be warned of and returns a permanent error that names
 // all that is to fail.
-func (v Validation) check(o *order.Order, log *slog.Logger) error {
+func (v Validation) check(ctx context.Context, o *order.Order, log *slog.Logger) error {
 	var failures []string
 	for _, r := range v.rules() {
 		if r.severity == Off {
@@ -41,7 +42,7 @@ func (v Validation) check(o *order.Order, log *slog.Logger) error {
 		switch {
 		case len(faults) == 0:
 		case r.severity == Warn:
-			log.Warn(order.Printable(fmt.Sprintf("%v: %s", o, summary(faults))), "rule", r.name)
+			log.WarnContext(ctx, order.Printable(fmt.Sprintf("%v: %s", o, summary(faults))), "rule", r.name)
 		default:
 			failures = append(failures, summary(faults))
 		}

@@ -63,8 +63,8 @@ func TestAcceptance(t *testing.T) {
 				ids[payload] = s.publish(in, payload, "Waybill-Meta-Source", "shop")
 			}
 
+			got := map[string]string{}
 			t.Run("0-11 an order is prepared, published, and only then acknowledged", func(t *testing.T) {
-				got := map[string]string{}
 				for _, m := range prepared(3) {
 					got[m.Metadata[pipeline.MetaCausationID]] = string(m.Bytes())
 					require.Equal(t, pipeline.OutputID(m.Metadata[pipeline.MetaCausationID], "prepare", 0), m.ID)
@@ -80,23 +80,37 @@ func TestAcceptance(t *testing.T) {
 				require.Equal(t, 2, strings.Count(made, `"completion_stages":["pick","pack","dispatch"]`), made)
 			})
 
+			t.Run("0-W4 no byte outside of order_lines changes: numbers, escapes, spaces, the final newline", func(t *testing.T) {
+				for _, part := range []string{`"big":12345678901234567890`, `caf\u00e9 \/`, `{"id": "WB-1"`, `"total":10.00}` + "\n"} {
+					require.Contains(t, got[ids[lined]], part)
+				}
+			})
+
 			t.Run("0-19 what is no order is a dead letter with the original bytes and the reason", func(t *testing.T) {
-				got := map[string]string{}
+				why := map[string]string{}
 				for _, m := range dead(2) {
-					got[string(m.Bytes())] = m.Metadata[pipeline.MetaDeadError]
+					why[string(m.Bytes())] = m.Metadata[pipeline.MetaDeadError]
 					require.Equal(t, ids[string(m.Bytes())], m.ID, "a dead letter keeps its id")
 					require.Equal(t, "invalid", m.Metadata[pipeline.MetaDeadReason])
 					require.Equal(t, "prepare", m.Metadata[pipeline.MetaDeadHandler])
 					require.Equal(t, in, m.Metadata[pipeline.MetaDeadTopic])
 					require.Equal(t, "1", m.Metadata[pipeline.MetaDeadAttempts])
 				}
-				require.Contains(t, got[broken], "10000")
-				require.Contains(t, got["not an order"], "not a JSON object")
+				require.Contains(t, why[broken], "10000")
+				require.Contains(t, why["not an order"], "not a JSON object")
 			})
 
 			t.Run("2-43 each effect has a message of its own, so that none waits for another", func(t *testing.T) {
 				for _, m := range calls(3) {
 					require.Equal(t, "warehouse", m.Metadata[pipeline.MetaEvent])
+				}
+			})
+
+			t.Run("2-21 the log tells of every order by its ids", func(t *testing.T) {
+				for payload, order := range map[string]string{f1: "ORD-1702554000123", f2: "5d6ff2bb", lined: "WB-1"} {
+					var line string
+					s.eventually(func() bool { line = lineWith(s.log.String(), "Order ID: "+order); return line != "" }, order)
+					require.Contains(t, line, "correlation_id="+ids[payload], "the line leads back to the message that came in")
 				}
 			})
 
@@ -106,6 +120,16 @@ func TestAcceptance(t *testing.T) {
 			require.NoError(t, s.stop())
 		})
 	}
+}
+
+// lineWith is the first line of the log that has text in it.
+func lineWith(log, text string) string {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
+	return ""
 }
 
 // TestRestart: what is in the log stays, and what was done is not done again.

@@ -43,7 +43,7 @@ func openBroker(p pipeline.Pipeline, name string, log *slog.Logger) (broker.Brok
 	b, err := drivers[config.Driver](config, broker.Options{
 		Instance: p.Instance,
 		Topic:    func(topic string) (pipeline.Topic, bool) { t, ok := p.Topics[topic]; return t, ok },
-		Log:      log.With("broker", name),
+		Log:      log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open broker %s: %w", name, err)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -85,11 +86,27 @@ func (c *cli) table(reports []dashboard.Report) error {
 				fmt.Fprintf(w, "  ! %s: %s\n", s.Name, p)
 			}
 		}
+		for _, note := range notes(r) {
+			fmt.Fprintf(w, "  note: %s\n", note)
+		}
 		for _, p := range r.Problems {
 			fmt.Fprintf(w, "  ! %s\n", p)
 		}
 	}
 	return w.Flush()
+}
+
+// notes are those of all subscriptions, each once.
+func notes(r dashboard.Report) []string {
+	var all []string
+	for _, s := range r.Subscriptions {
+		for _, note := range s.Notes {
+			if !slices.Contains(all, note) {
+				all = append(all, note)
+			}
+		}
+	}
+	return all
 }
 
 func count(n int64) string {

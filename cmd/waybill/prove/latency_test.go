@@ -1,6 +1,9 @@
 package prove
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,11 +28,15 @@ func TestSlowHandler(t *testing.T) {
 				run := p.start(t)
 				l.Rate = run.rate(float64(n.delayed))
 				run.await(func() bool { return run.waiting() == 0 }, "all is done")
+				l.PeakMB = run.peak()
 				run.stop()
 				check(&l, offered, p.records(t, p.out), nil)
 				enter(t, l, since)
 				require.Zero(t, l.Lost)
 				require.Zero(t, l.Repeats)
+				t.Run("2-27 512 MB are enough", func(t *testing.T) {
+					require.Less(t, l.PeakMB, 512.0)
+				})
 				if ordering == "key" {
 					require.Zero(t, l.Disorders)
 				}
@@ -39,6 +46,18 @@ func TestSlowHandler(t *testing.T) {
 			})
 		}
 	}
+}
+
+// peak is the largest resident set of the process so far, in MB.
+func (run *process) peak() float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", run.cmd.Process.Pid))
+	require.NoError(run.t, err)
+	_, after, ok := strings.Cut(string(text), "VmHWM:")
+	require.True(run.t, ok, "no VmHWM")
+	var kb float64
+	_, err = fmt.Sscan(after, &kb)
+	require.NoError(run.t, err)
+	return kb / 1024
 }
 
 // rate is how many a second are done, over the middle nine tenths of n.

@@ -26,6 +26,7 @@ type ledger struct {
 	Stops      int       `json:"stops"`
 	Recovery   []float64 `json:"recovery_s,omitempty"` // from the broker's port opening to the next message done
 	Rate       float64   `json:"msgs_per_s,omitempty"`
+	PeakMB     float64   `json:"peak_rss_mb,omitempty"`
 	Seed       uint64    `json:"seed,omitempty"`
 	Took       float64   `json:"took_s"`
 }
