@@ -39,6 +39,8 @@ func (b Breaker) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		IsSuccessful: func(err error) bool {
 			return err == nil || !pipeline.ReasonOf(err).TripsBreaker()
 		},
+		// A stop says nothing of the other side.
+		IsExcluded: func(err error) bool { return errors.Is(err, pipeline.ErrStopping) },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			if to == gobreaker.StateOpen {
 				b.open(turn)
@@ -56,6 +58,8 @@ func (b Breaker) Middleware(h message.HandlerFunc) message.HandlerFunc {
 			}
 			select {
 			case <-changed:
+			case <-pipeline.Draining(msg.Context()):
+				return nil, stopping(msg)
 			case <-msg.Context().Done():
 				return nil, stopping(msg)
 			}

@@ -11,11 +11,17 @@ import (
 // begins a conversation of its own. The message itself is not changed.
 func Correlation(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		id := pipeline.Identity{Message: msg.UUID, Correlation: pipeline.CorrelationID(msg)}
-		if id.Correlation == "" {
-			id.Correlation = msg.UUID
-		}
+		id := pipeline.Identity{Message: msg.UUID, Correlation: conversation(msg)}
 		msg.SetContext(pipeline.WithIdentity(msg.Context(), id))
 		return h(msg)
 	}
+}
+
+// conversation is the message's correlation id, or its own id where it came
+// without one and so begins a conversation.
+func conversation(msg *message.Message) string {
+	if id := pipeline.CorrelationID(msg); id != "" {
+		return id
+	}
+	return msg.UUID
 }

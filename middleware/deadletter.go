@@ -21,6 +21,7 @@ import (
 const (
 	maxErrorText = 4 << 10
 	maxStack     = 8 << 10
+	maxBareError = 256
 )
 
 func now() time.Time { return time.Now().UTC() }
@@ -61,6 +62,17 @@ func (s Settle) letter(msg *message.Message, o *pipeline.Outcome) *message.Messa
 	set(pipeline.MetaPoisonHandler, s.Handler)
 	set(pipeline.MetaPoisonSubscriber, s.Group)
 	return letter
+}
+
+// bare leaves of a dead letter's story what takes little room.
+func bare(letter *message.Message) {
+	for _, key := range []string{
+		pipeline.MetaDeadStack, pipeline.MetaPoisonReason, pipeline.MetaPoisonTopic,
+		pipeline.MetaPoisonHandler, pipeline.MetaPoisonSubscriber,
+	} {
+		delete(letter.Metadata, key)
+	}
+	letter.Metadata.Set(pipeline.MetaDeadError, clip(letter.Metadata.Get(pipeline.MetaDeadError), maxBareError))
 }
 
 // clip cuts text to at most n bytes, between characters, and says that it did.

@@ -3,11 +3,11 @@
 // method Middleware. pipeline/engine's chain.go holds their order, with the
 // reason of each.
 //
-// They share three things through the message's context: its Identity, its
-// Outcome, and, by the context ending, that Waybill stops. A middleware that
-// waits (Retry, Breaker, Throttle, Publish) gives up when the context ends and
-// returns pipeline.ErrStopping; nothing is settled then, and the broker keeps
-// the message.
+// They share through the message's context its Identity, its Outcome, and that
+// the handler stops: pipeline.Draining says so first, and the context ends when
+// the time is up. A middleware that only waits (Retry, Breaker, Throttle,
+// Publish) gives up at the first of the two and returns pipeline.ErrStopping;
+// nothing is settled then, and the broker keeps the message.
 package middleware
 
 import (
@@ -29,11 +29,16 @@ func stopping(msg *message.Message) error {
 
 // wait sleeps for d, or until the message's context ends.
 func wait(msg *message.Message, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
+	case <-pipeline.Draining(msg.Context()):
+		return stopping(msg)
 	case <-msg.Context().Done():
 		return stopping(msg)
 	}

@@ -56,6 +56,12 @@ func (p Publish) address(in *message.Message, produced []*message.Message) ([]Ou
 	outcome := pipeline.OutcomeOf(in.Context())
 	out := make([]Output, len(produced))
 	for i, msg := range produced {
+		if msg == nil {
+			return nil, pipeline.WithReason(pipeline.Permanent(fmt.Errorf("handler %s returned no message in place %d", p.Handler, i)), pipeline.ReasonInternal)
+		}
+		if msg.Metadata == nil {
+			msg.Metadata = make(message.Metadata)
+		}
 		name := pipeline.OutputOf(msg)
 		topic, ok := p.Topics[name]
 		if !ok {
@@ -85,11 +91,7 @@ func (p Publish) names() string {
 func stamp(msg, in *message.Message, handler string, index int) {
 	msg.UUID = pipeline.OutputID(in.UUID, handler, index)
 	msg.Metadata.Set(pipeline.MetaCausationID, in.UUID)
-	correlation := pipeline.CorrelationID(in)
-	if correlation == "" {
-		correlation = in.UUID
-	}
-	msg.Metadata.Set(pipeline.MetaCorrelationID, correlation)
+	msg.Metadata.Set(pipeline.MetaCorrelationID, conversation(in))
 	inject(msg, in)
 }
 
@@ -132,7 +134,7 @@ func (h Holder) Until(msg *message.Message, what string, try func(context.Contex
 		}
 	}()
 	pauses := Retry{Initial: h.Initial}.pauses()
-	pauses.MaxInterval = h.Max
+	pauses.MaxInterval = h.Max * 2 / 3 // the jitter adds up to half
 	for {
 		err := h.once(msg, try)
 		switch {

@@ -17,6 +17,10 @@ func Recover(h message.HandlerFunc) message.HandlerFunc {
 				produced, err = nil, &pipeline.PanicError{Value: value, Stack: debug.Stack()}
 			}
 		}()
-		return h(msg)
+		produced, err = h(msg)
+		if err != nil {
+			_ = err.Error() // a typed nil panics here and not in whoever logs it
+		}
+		return produced, err
 	}
 }

@@ -28,7 +28,7 @@ type Settle struct {
 func (s Settle) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
-		_, err := h(msg)
+		_, err := Recover(h)(msg) // of what the chain itself does with a kind's results
 		switch {
 		case err == nil:
 			outcome.Result = pipeline.ResultOK
@@ -50,6 +50,10 @@ func (s Settle) bury(msg *message.Message, outcome *pipeline.Outcome, cause erro
 	letter := s.letter(msg, outcome)
 	err := s.Holder.Until(msg, "write the dead letter", func(ctx context.Context) error {
 		err := s.Send(ctx, msg, []Output{{Topic: s.DeadLetter, Message: letter}})[0]
+		if pipeline.ReasonOf(err) == pipeline.ReasonTooLarge {
+			bare(letter) // a message near the limit leaves little room for its story
+			err = s.Send(ctx, msg, []Output{{Topic: s.DeadLetter, Message: letter}})[0]
+		}
 		// There is no place behind this one: what it refuses is held until
 		// somebody has made the place right.
 		return notFinal(err)

@@ -19,8 +19,10 @@ func (t Throttle) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	}
 	limit := rate.NewLimiter(rate.Limit(t.PerSecond), max(t.Burst, 1))
 	return func(msg *message.Message) ([]*message.Message, error) {
-		if err := limit.Wait(msg.Context()); err != nil {
-			return nil, stopping(msg)
+		turn := limit.Reserve()
+		if err := wait(msg, turn.Delay()); err != nil {
+			turn.Cancel()
+			return nil, err
 		}
 		return h(msg)
 	}

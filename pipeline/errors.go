@@ -63,7 +63,8 @@ func Permanent(err error) error {
 }
 
 // RetryAfter marks err as one that is worth another try, not before d has
-// passed. It burns an attempt like any other failure. RetryAfter(nil, d) is
+// passed; until delayed retries exist, a handler waits at most a minute. It
+// burns an attempt like any other failure. RetryAfter(nil, d) is
 // nil.
 func RetryAfter(err error, d time.Duration) error {
 	if err == nil {

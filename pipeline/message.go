@@ -88,6 +88,7 @@ const (
 	originKey
 	outcomeKey
 	identityKey
+	drainingKey
 )
 
 // SetOutput names the output of its handler that a produced message goes to.
@@ -120,4 +121,18 @@ func WithOrigin(ctx context.Context, o *Origin) context.Context {
 func OriginOf(ctx context.Context) *Origin {
 	o, _ := ctx.Value(originKey).(*Origin)
 	return o
+}
+
+// WithDraining returns ctx carrying a channel that is closed when its
+// subscription takes no more messages.
+func WithDraining(ctx context.Context, draining <-chan struct{}) context.Context {
+	return context.WithValue(ctx, drainingKey, draining)
+}
+
+// Draining is closed when the subscription of the message with this context
+// takes no more messages: who runs goes on, who only waits for its turn gives
+// the message back. Nil, which never fires, for a message of our own making.
+func Draining(ctx context.Context) <-chan struct{} {
+	ch, _ := ctx.Value(drainingKey).(<-chan struct{})
+	return ch
 }

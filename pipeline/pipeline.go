@@ -79,7 +79,6 @@ const (
 type Topic struct {
 	Name       string
 	Broker     string
-	Draining   string   // the broker that the topic is moving away from, or ""
 	Key        []string // JSON Pointers into the payload, the first that is there gives the key
 	Partitions int      // 0: the driver's default
 	Replicas   int      // Kafka; 0: the broker's default

@@ -45,7 +45,7 @@ func (l *linter) topic(p pointer, t pipeline.Topic) {
 		l.warnf(p, "remove it, if nobody else publishes or tails it here", "no handler reads or writes this topic")
 	}
 	driver := l.pipe.Brokers[t.Broker].Driver
-	if driver == pipeline.DriverRabbitMQ || l.pipe.Brokers[t.Draining].Driver == pipeline.DriverRabbitMQ {
+	if driver == pipeline.DriverRabbitMQ {
 		return
 	}
 	n, _ := l.root.walk(p)

@@ -10,7 +10,7 @@ import (
 // topicConfig is one entry of `topics:`.
 type topicConfig struct {
 	Broker       string             `yaml:"broker" doc:"The broker it is on." default:"the only broker, where there is just one"`
-	Draining     string             `yaml:"draining,omitempty" doc:"The broker that the topic is moving away from: what is new goes to broker, what is left here is read until it is empty."`
+	Draining     refused            `yaml:"draining,omitempty" doc:"The broker that the topic is moving away from: what is new goes to broker, what is left here is read until it is empty." later:"draining comes with a later release"`
 	Key          keys               `yaml:"key,omitempty" type:"text, list of text" doc:"JSON Pointers into the payload; the first that is there gives a message's key, for ordering: key and for Kafka's partitions."`
 	Partitions   int                `yaml:"partitions,omitempty" min:"0" max:"10000" doc:"How many partitions to make. kafka; rabbitmq: ordered subscriptions get that many queues." default:"the broker's"`
 	Replication  int                `yaml:"replication,omitempty" min:"0" max:"100" doc:"kafka: on how many brokers each partition is." default:"the broker's"`
@@ -51,12 +51,6 @@ func (t *topicConfig) check(c *checker, p pointer) {
 	default:
 		c.checkReference(p.key("broker"), "broker", t.Broker, brokers)
 	}
-	if t.Draining != "" {
-		c.checkReference(p.key("draining"), "broker", t.Draining, brokers)
-	}
-	if t.Draining != "" && t.Draining == t.Broker {
-		c.errorf(p.key("draining"), "remove it, or name the broker that it was on", "the topic moves from a broker to the same")
-	}
 	c.checkPointers(p.key("key"), t.Key)
 	t.checkRabbit(c, p)
 }
@@ -84,7 +78,6 @@ func (t *topicConfig) topic(name string) pipeline.Topic {
 	return pipeline.Topic{
 		Name:       name,
 		Broker:     t.Broker,
-		Draining:   t.Draining,
 		Key:        t.Key,
 		Partitions: t.Partitions,
 		Replicas:   t.Replication,

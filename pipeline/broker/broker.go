@@ -96,7 +96,8 @@ type Status struct {
 	InFlight  int64    // handed out and not acknowledged; -1: not known
 	Consumers int      // who reads it now, in all processes; -1: not known
 	Bindings  []string // where its messages come from, as the broker says
-	Problems  []string // what is wrong or could not be verified, each with its next step
+	Problems  []string // what is wrong, each with its next step
+	Notes     []string // what could not be looked at, and why
 }
 
 // Health is how a broker stands.

@@ -11,6 +11,7 @@ import (
 )
 
 func TestPublishError(t *testing.T) {
+	t.Parallel()
 	require.NoError(t, PublishFailed(nil))
 	require.NoError(t, PublishFailed(make([]error, 3)))
 
@@ -26,6 +27,7 @@ func TestPublishError(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
+	t.Parallel()
 	topic := pipeline.Topic{Key: []string{"/orderId", "/orderid", "/deep/id"}}
 	tests := []struct {
 		name, payload, meta, want string
@@ -41,6 +43,7 @@ func TestKey(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			msg := message.NewMessage("id", []byte(test.payload))
 			if test.meta != "" {
 				msg.Metadata.Set(pipeline.MetaPartitionKey, test.meta)
@@ -51,6 +54,7 @@ func TestKey(t *testing.T) {
 }
 
 func TestHealth_OK(t *testing.T) {
+	t.Parallel()
 	require.True(t, Health{Connected: true}.OK())
 	require.False(t, Health{Connected: true, Blocked: "memory alarm"}.OK())
 	require.False(t, Health{}.OK())

@@ -53,11 +53,12 @@ type Delivery struct {
 
 // Claim begins a run of deliveries.
 func (w *Window) Claim(opts ClaimOptions) *Claim {
-	ctx, cancel := context.WithCancelCause(w.life)
+	closing := make(chan struct{})
+	ctx, cancel := context.WithCancelCause(pipeline.WithDraining(w.life, closing))
 	return &Claim{
 		w: w, opts: opts, ctx: ctx, cancel: cancel,
 		tracker: newTracker(),
-		closing: make(chan struct{}),
+		closing: closing,
 		idle:    make(chan struct{}),
 		changed: make(chan struct{}, 1),
 	}

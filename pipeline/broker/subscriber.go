@@ -45,6 +45,7 @@ type Subscriber struct {
 	window *Window
 	hard   context.CancelCauseFunc // lets go of everything
 	done   chan struct{}           // closed when everything has ended
+	ended  chan error              // holds why the source ended by itself
 
 	mu      sync.Mutex
 	started bool
@@ -60,7 +61,7 @@ func NewSubscriber(sub Subscription, source Source, log *slog.Logger) *Subscribe
 	life, hard := context.WithCancelCause(context.Background())
 	return &Subscriber{
 		sub: sub, source: source, log: log.With("group", sub.Name),
-		window: newWindow(life, sub), hard: hard, done: make(chan struct{}),
+		window: newWindow(life, sub), hard: hard, done: make(chan struct{}), ended: make(chan error, 1),
 	}
 }
 
@@ -93,10 +94,18 @@ func (s *Subscriber) run() {
 	defer s.window.workers.Wait()
 	defer s.hard(pipeline.ErrStopping)
 	err := s.source.Run(s.window.life, s.window)
+	if s.window.intake.Err() == nil {
+		s.ended <- errors.Join(errors.New("the source gave up"), err)
+		return
+	}
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrDraining) {
 		s.log.Error("subscription ended", "error", err)
 	}
 }
+
+// Ended yields why the subscription ended though it was neither drained nor
+// closed: a fault that the source could not live with.
+func (s *Subscriber) Ended() <-chan error { return s.ended }
 
 // Pause stops handing out messages; those that run go on. Each Pause wants
 // its Resume.

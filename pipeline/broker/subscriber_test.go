@@ -151,6 +151,7 @@ func (o *observed) ackedSoFar() map[int64]bool {
 // lane's order and the bounds, and leaves no goroutine behind (the bubble
 // would not end).
 func TestSubscriber_Properties(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		source := &fakeSource{
 			total:  rapid.IntRange(0, 400).Draw(rt, "messages"),
@@ -188,15 +189,15 @@ func TestSubscriber_Properties(t *testing.T) {
 				}
 			})
 			if paused {
-				time.Sleep(after / 3)
+				time.Sleep(after / 3) //nolint:forbidigo // in a synctest bubble
 				s.Pause()
-				time.Sleep(after / 3)
+				time.Sleep(after / 3)  //nolint:forbidigo // in a synctest bubble
 				if rand.IntN(2) == 0 { // else it ends paused
 					s.Resume()
 				}
-				time.Sleep(after / 3)
+				time.Sleep(after / 3) //nolint:forbidigo // in a synctest bubble
 			} else {
-				time.Sleep(after)
+				time.Sleep(after) //nolint:forbidigo // in a synctest bubble
 			}
 			synctest.Wait()
 			before = o.ackedSoFar()
@@ -256,6 +257,7 @@ func finish(t *testing.T, s *Subscriber, how string, cancel func()) {
 }
 
 func TestSubscriber_Misuse(t *testing.T) {
+	t.Parallel()
 	s := newTestSubscriber(Subscription{}, &fakeSource{claims: 1})
 	_, err := s.Subscribe(t.Context(), "other")
 	require.ErrorContains(t, err, `this subscriber is for "t"`)
@@ -275,6 +277,7 @@ func TestSubscriber_Misuse(t *testing.T) {
 }
 
 func TestSubscriber_DrainTellsHowManyWereLeft(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestSubscriber(Subscription{Concurrency: 2, InFlight: 5}, &fakeSource{total: 9, claims: 1})
 		messages, err := s.Subscribe(t.Context(), "t")
@@ -294,6 +297,7 @@ func TestSubscriber_DrainTellsHowManyWereLeft(t *testing.T) {
 // TestWindow_NackPauseGrows: runs of a message that is always nacked are apart
 // by pauses that double up to their bound, and other messages go on.
 func TestWindow_NackPauseGrows(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestSubscriber(Subscription{Ordering: pipeline.OrderingKey, Concurrency: 4, InFlight: 8},
 			&fakeSource{total: 20, claims: 1, keys: 20})
@@ -324,6 +328,7 @@ func TestWindow_NackPauseGrows(t *testing.T) {
 }
 
 func TestClaim_SkipAndClaimOf(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		progress := make(chan Progress, 1)
 		s := newTestSubscriber(Subscription{Concurrency: 1}, sourceFunc(func(ctx context.Context, w *Window) error {

@@ -1,5 +1,7 @@
 package broker
 
+import "slices"
+
 // tracker knows which positions of a claim are done. Positions are added in
 // rising order, with gaps where the broker has them, and are done in any
 // order. It is a ring, so that a long-lived claim allocates nothing.
@@ -7,8 +9,8 @@ type tracker struct {
 	ring []entry // len is a power of two
 	head int     // index of the oldest entry
 	size int
-	upTo int64 // the last position of the done prefix
-	news int   // entries in state entryDone, so that take can stop looking
+	upTo int64   // the last position of the done prefix
+	news []int64 // done and not yet told
 }
 
 type entry struct {
@@ -19,10 +21,9 @@ type entry struct {
 type entryState uint8
 
 const (
-	entryOpen  entryState = iota
-	entryDone             // and not yet told by take
-	entryTold             // and told as above the prefix
-	entryGiven            // given back to the broker
+	entryOpen entryState = iota
+	entryDone
+	entryGiven // given back to the broker
 )
 
 const noPosition = -1
@@ -62,7 +63,7 @@ func (t *tracker) mark(pos int64, state entryState) {
 		return
 	}
 	if t.at(lo).state = state; state == entryDone {
-		t.news++
+		t.news = append(t.news, pos)
 	}
 }
 
@@ -84,26 +85,20 @@ type Progress struct {
 // take returns what changed since the last take. The slices of p are reused.
 func (t *tracker) take(p Progress) Progress {
 	p.Prefix, p.Above, p.Moved = p.Prefix[:0], p.Above[:0], false
-	for t.size > 0 {
-		e := t.at(0)
-		if e.state != entryDone && e.state != entryTold {
-			break
-		}
-		if e.state == entryDone {
-			p.Prefix = append(p.Prefix, e.pos)
-			t.news--
-		}
-		t.upTo, p.Moved = e.pos, true
+	for t.size > 0 && t.at(0).state == entryDone {
+		t.upTo, p.Moved = t.at(0).pos, true
 		t.head = (t.head + 1) & (len(t.ring) - 1)
 		t.size--
 	}
-	for i := 0; t.news > 0; i++ {
-		if e := t.at(i); e.state == entryDone {
-			e.state = entryTold
-			p.Above = append(p.Above, e.pos)
-			t.news--
+	slices.Sort(t.news) // what a slow head holds up is not looked at again
+	for _, pos := range t.news {
+		if pos <= t.upTo {
+			p.Prefix = append(p.Prefix, pos)
+		} else {
+			p.Above = append(p.Above, pos)
 		}
 	}
+	t.news = t.news[:0]
 	p.UpTo = t.upTo
 	return p
 }
@@ -111,7 +106,7 @@ func (t *tracker) take(p Progress) Progress {
 // above lists every position above the prefix that is done.
 func (t *tracker) above(into []int64) []int64 {
 	for i := range t.size {
-		if e := t.at(i); e.state == entryDone || e.state == entryTold {
+		if e := t.at(i); e.state == entryDone {
 			into = append(into, e.pos)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 // TestTracker_Model compares the tracker with the plainest thing that could
 // be right: a list of positions and three sets.
 func TestTracker_Model(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		tracker := newTracker()
 		var all []int64 // every position, in order
@@ -93,6 +94,7 @@ func TestTracker_Model(t *testing.T) {
 type set map[int64]bool
 
 func TestTracker_MarkIsOnceOnly(t *testing.T) {
+	t.Parallel()
 	tracker := newTracker()
 	tracker.add(5)
 	tracker.mark(5, entryDone)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/danielgtaylor/huma/v2"
@@ -18,8 +20,8 @@ type BatchItem struct {
 	ID            string            `json:"id,omitempty" doc:"default: a new one"`
 	Key           string            `json:"key,omitempty" doc:"orders the message on its topic"`
 	Metadata      map[string]string `json:"metadata,omitempty"`
-	Payload       *string           `json:"payload,omitempty" doc:"the payload as text"`
-	PayloadBase64 []byte            `json:"payload_base64,omitempty" doc:"or its bytes"`
+	Payload       *string           `json:"payload,omitzero" doc:"the payload as text"`
+	PayloadBase64 []byte            `json:"payload_base64,omitzero" doc:"or its bytes"`
 }
 
 // BatchResult is what became of one message of a batch.
@@ -29,11 +31,30 @@ type BatchResult struct {
 	Reason pipeline.Reason `json:"reason,omitempty"`
 }
 
+// bodyTimeout is how long a body may take to arrive.
+const bodyTimeout = time.Minute
+
 type batchInput struct {
 	Topic string `path:"topic" doc:"a topic of the config"`
 	Body  struct {
 		Messages []BatchItem `json:"messages" minItems:"1" maxItems:"10000"`
 	}
+	RawBody []byte
+}
+
+// Resolve refuses what would be published as other bytes than were sent.
+func (in *batchInput) Resolve(huma.Context) []error {
+	if !utf8.Valid(in.RawBody) {
+		return []error{&huma.ErrorDetail{Location: "body", Message: "the body is not UTF-8: send payloads that are not text as payload_base64"}}
+	}
+	for i, item := range in.Body.Messages {
+		if (item.Payload == nil) == (item.PayloadBase64 == nil) {
+			return []error{&huma.ErrorDetail{
+				Location: fmt.Sprintf("body.messages[%d]", i), Message: "give either payload or payload_base64",
+			}}
+		}
+	}
+	return nil
 }
 
 type batchOutput struct {
@@ -45,7 +66,7 @@ type batchOutput struct {
 func registerBatch(api huma.API, opts Options) {
 	huma.Register(api, huma.Operation{
 		OperationID: "publish-batch", Method: http.MethodPost, Path: "/api/v1/topics/{topic}/batch",
-		Summary: "Publish many messages", DefaultStatus: http.StatusAccepted, MaxBodyBytes: maxBody,
+		Summary: "Publish many messages", DefaultStatus: http.StatusAccepted, MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
 		Description: "In the order given, all in flight at once. Each has its own result: some may be confirmed though others are not.",
 		Errors:      []int{http.StatusNotFound, http.StatusServiceUnavailable},
 	}, func(ctx context.Context, in *batchInput) (*batchOutput, error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 
@@ -50,8 +51,8 @@ func New(opts Options) http.Handler {
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
-// WithToken asks for the bearer token, except of /ping and /ready, which
-// tell nothing but health and are asked by machines without one.
+// WithToken asks for the bearer token, except of /ping and /ready, which are
+// asked by machines without one. /ready names what is broken.
 func WithToken(next http.Handler, token pipeline.Secret) http.Handler {
 	want := sha256.Sum256([]byte(token.Reveal()))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -60,6 +61,22 @@ func WithToken(next http.Handler, token pipeline.Secret) http.Handler {
 		if open := r.URL.Path == "/ping" || r.URL.Path == "/ready"; !open && subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			http.Error(w, "the token is missing or wrong: send Authorization: Bearer <the text of http.token_file>", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// OnlyLocal refuses requests whose Host is a name other than localhost: a
+// web page whose name was made to resolve to this machine (DNS rebinding).
+func OnlyLocal(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if host != "localhost" && net.ParseIP(strings.Trim(host, "[]")) == nil {
+			http.Error(w, "this listener has no token, so it answers to localhost and to addresses only: set http.token_file to use a name", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -16,13 +17,19 @@ type Message struct {
 	Topic         string            `json:"topic"`
 	Key           string            `json:"key"`
 	Metadata      map[string]string `json:"metadata"`
-	Payload       *string           `json:"payload,omitempty"`
-	PayloadBase64 []byte            `json:"payload_base64,omitempty"`
+	Payload       *string           `json:"payload,omitzero"`
+	PayloadBase64 []byte            `json:"payload_base64,omitzero"`
 }
 
 // NewMessage is msg, as it was read from topic.
 func NewMessage(topic pipeline.Topic, msg *message.Message) Message {
-	m := Message{ID: msg.UUID, Topic: topic.Name, Key: broker.Key(topic, msg), Metadata: msg.Metadata}
+	m := Message{
+		ID: readable(msg.UUID), Topic: topic.Name, Key: readable(broker.Key(topic, msg)),
+		Metadata: make(map[string]string, len(msg.Metadata)),
+	}
+	for k, v := range msg.Metadata {
+		m.Metadata[readable(k)] = readable(v)
+	}
 	if text := string(msg.Payload); utf8.ValidString(text) {
 		m.Payload = &text
 	} else {
@@ -30,6 +37,9 @@ func NewMessage(topic pipeline.Topic, msg *message.Message) Message {
 	}
 	return m
 }
+
+// readable shows text that came as other bytes; JSON has no others.
+func readable(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // Bytes returns the payload as it was.
 func (m Message) Bytes() []byte {

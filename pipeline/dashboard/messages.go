@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ type publishOutput struct {
 func registerMessages(api huma.API, opts Options) {
 	huma.Register(api, huma.Operation{
 		OperationID: "publish-message", Method: http.MethodPost, Path: "/api/v1/topics/{topic}/messages",
-		Summary: "Publish a message", DefaultStatus: http.StatusAccepted, MaxBodyBytes: maxBody,
+		Summary: "Publish a message", DefaultStatus: http.StatusAccepted, MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
 		Description: "The body is the payload, byte for byte. 202 comes after the broker has confirmed that it keeps the message; " +
 			"it does not say that a handler has seen it. 503: the broker is away or refuses publishes for now; send the same id again.",
 		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{"application/octet-stream": {}}},
@@ -85,7 +86,7 @@ func publish(ctx context.Context, opts Options, in *publishInput) (string, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	msg := message.NewMessageWithContext(ctx, in.id(), in.RawBody)
+	msg := message.NewMessageWithContext(ctx, in.id(), bytes.Clone(in.RawBody)) // the buffer is used again
 	msg.Metadata = in.metadata()
 	if err := b.Publisher().Publish(topic.Name, msg); err != nil {
 		return "", err

@@ -39,6 +39,7 @@ type Engine struct {
 
 	life   context.Context // ends when starting is over or given up
 	giveUp context.CancelFunc
+	starts sync.WaitGroup // routes that are being started: over before a stop drains them
 	tasks  sync.WaitGroup
 	failed chan error // a fault that no waiting mends; holds one
 
@@ -57,9 +58,9 @@ func (f *flag) raise() { f.once.Do(func() { close(f.ch) }) }
 // nothing was started then.
 func New(opts Options) (*Engine, error) {
 	router, err := message.NewRouter(message.RouterConfig{
-		// Stop bounds itself; this only bounds a handler that ignores the end
-		// of its context.
-		CloseTimeout: opts.Pipeline.ShutdownTimeout + 5*time.Second,
+		// The drain before has bounded the wait; what still runs then ignores
+		// the end of its context.
+		CloseTimeout: 2 * time.Second,
 	}, routerLog(opts.Log))
 	if err != nil {
 		return nil, fmt.Errorf("make router: %w", err)
@@ -94,7 +95,7 @@ func (e *Engine) Start() {
 	}
 	e.starting.Store(int64(len(e.routes)))
 	for _, r := range e.routes {
-		e.tasks.Go(func() { e.startRoute(r) })
+		e.starts.Go(func() { e.startRoute(r) })
 	}
 }
 
@@ -176,8 +177,18 @@ func (e *Engine) startRoute(r *route) {
 		e.fail(fmt.Errorf("start handler %s: %w", r.handler.Name, err))
 		return
 	}
+	e.tasks.Go(func() { e.watch(r) })
 	if e.starting.Add(-1) == 0 {
 		e.log.Info("✓ ready: all handlers wait for messages", "handlers", len(e.routes))
+	}
+}
+
+// watch notices a subscription that ends though nobody asked for it.
+func (e *Engine) watch(r *route) {
+	select {
+	case err := <-r.subscriber.Ended():
+		e.fail(fmt.Errorf("handler %s: its subscription %s has ended: %w", r.handler.Name, r.sub.Name, err))
+	case <-e.life.Done():
 	}
 }
 
@@ -186,6 +197,7 @@ func (e *Engine) startRoute(r *route) {
 // short; what they had in hand stays with its broker.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.giveUp()
+	e.starts.Wait()
 	errs := make([]error, len(e.routes))
 	var draining sync.WaitGroup
 	for i, r := range e.routes {

@@ -19,10 +19,13 @@ func (e *Engine) sender(r *route) middleware.Send {
 	source := e.opts.Brokers[r.sub.Topic.Broker]
 	committer, _ := source.(broker.Committer)
 	return func(ctx context.Context, in *message.Message, out []middleware.Output) []error {
+		for _, o := range out {
+			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
+		}
 		if committer != nil && e.allOn(r.sub.Topic.Broker, out) {
 			return commit(ctx, committer, in, out)
 		}
-		return e.publish(ctx, out)
+		return e.publish(out)
 	}
 }
 
@@ -64,11 +67,8 @@ func commit(ctx context.Context, c broker.Committer, in *message.Message, out []
 }
 
 // publish sends out topic by topic, each batch at once.
-func (e *Engine) publish(ctx context.Context, out []middleware.Output) []error {
+func (e *Engine) publish(out []middleware.Output) []error {
 	errs := make([]error, len(out))
-	for _, o := range out {
-		o.Message.SetContext(ctx)
-	}
 	for first := 0; first < len(out); {
 		last := first + 1
 		for last < len(out) && out[last].Topic == out[first].Topic {

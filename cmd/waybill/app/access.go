@@ -34,7 +34,7 @@ type access struct {
 
 // reach opens what the command needs: only the broker of topic, or all where
 // topic is "".
-func (c *cli) reach(ctx context.Context, topic string) (*access, error) {
+func (c *cli) reach(topic string) (*access, error) {
 	var p pipeline.Pipeline
 	if c.server == "" {
 		loaded, err := c.load()
@@ -47,11 +47,11 @@ func (c *cli) reach(ctx context.Context, topic string) (*access, error) {
 	if err != nil || remote != nil {
 		return &access{remote: remote, pipeline: p}, err
 	}
-	return c.open(ctx, p, topic)
+	return c.open(p, topic)
 }
 
 // open opens brokers for a command that finds no running Waybill.
-func (c *cli) open(ctx context.Context, p pipeline.Pipeline, topic string) (*access, error) {
+func (c *cli) open(p pipeline.Pipeline, topic string) (*access, error) {
 	log, err := c.quiet()
 	if err != nil {
 		return nil, err

@@ -49,9 +49,9 @@ type stop struct {
 	do   func(context.Context) error
 }
 
-// New puts an App together from a checked pipeline. Nothing runs and no
-// broker was reached yet, except that the data folder is made and locked by
-// whoever uses its files. An error leaves nothing behind.
+// New puts an App together from a checked pipeline: the data folder is made,
+// files and sockets are opened. Nothing runs and no broker was reached yet.
+// After an error nothing is left open.
 func New(p pipeline.Pipeline, opts Options) (*App, error) {
 	a := &App{opts: opts, pipeline: p, log: opts.Log, metrics: prometheus.NewRegistry()}
 	if err := a.setup(); err != nil {

@@ -19,7 +19,7 @@ import (
 func command(t *testing.T, in string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e syncBuffer
-	code = execute(context.Background(), context.Background(), Options{Kinds: handlers.Builtin()}, args, strings.NewReader(in), &o, &e)
+	code = execute(context.Background(), context.Background(), &interrupts{}, Options{Kinds: handlers.Builtin()}, args, strings.NewReader(in), &o, &e)
 	return code, o.String(), e.String()
 }
 
@@ -172,7 +172,7 @@ func TestSeed(t *testing.T) {
 		var log syncBuffer
 		done := make(chan int)
 		go func() {
-			done <- execute(ctx, context.Background(), Options{Kinds: handlers.Builtin()},
+			done <- execute(ctx, context.Background(), &interrupts{}, Options{Kinds: handlers.Builtin()},
 				[]string{"run", "--config", s.config, "--set", "data=" + s.data(), "--set", "http.listen=off", "--seed", topic + "=" + file}, strings.NewReader(""), &log, &log)
 		}()
 		s.eventually(func() bool { return strings.Contains(log.String(), "seeded") }, "it is seeded, or was")

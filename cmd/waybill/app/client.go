@@ -113,8 +113,15 @@ func refusal(res *http.Response) error {
 	}
 	var problem struct {
 		Detail string `json:"detail"`
+		Errors []struct {
+			Message  string `json:"message"`
+			Location string `json:"location"`
+		} `json:"errors"`
 	}
 	if json.Unmarshal(text, &problem) == nil && problem.Detail != "" {
+		for _, e := range problem.Errors {
+			problem.Detail += fmt.Sprintf("; %s: %s", e.Location, e.Message)
+		}
 		return errors.New(problem.Detail)
 	}
 	return fmt.Errorf("%s: %s", res.Status, bytes.TrimSpace(text))

@@ -7,10 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +23,7 @@ const (
 	exitUnreachable = 3
 	exitNotFound    = 4
 	exitRefused     = 5
+	exitPartial     = 6
 )
 
 // exitError is an error with the code that the process ends with.
@@ -47,9 +45,10 @@ func exit(code int, err error) error {
 // Main is a whole Waybill program: it runs the command line of this process
 // and returns the code to exit with.
 func Main(opts Options) int {
-	ctx, hurry, stop := signals()
+	var i interrupts
+	ctx, hurry, stop := i.watch()
 	defer stop()
-	return execute(ctx, hurry, opts, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	return execute(ctx, hurry, &i, opts, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
 // cli is what all subcommands share.
@@ -65,12 +64,14 @@ type cli struct {
 	level  string
 	format string
 	hurry  context.Context // ends at the second signal
+
+	interrupts *interrupts
 }
 
 // execute runs one command line. ctx ends at the first signal, hurry at the
 // second.
-func execute(ctx, hurry context.Context, opts Options, args []string, in io.Reader, out, errOut io.Writer) int {
-	c := &cli{opts: opts, in: in, out: out, err: errOut, hurry: hurry}
+func execute(ctx, hurry context.Context, i *interrupts, opts Options, args []string, in io.Reader, out, errOut io.Writer) int {
+	c := &cli{opts: opts, in: in, out: out, err: errOut, hurry: hurry, interrupts: i}
 	root := c.root()
 	root.SetArgs(args)
 	root.SetIn(in)
@@ -99,41 +100,6 @@ func prefixed(err error) string {
 	return "waybill: " + err.Error()
 }
 
-// sameSignal: signals that come so close together are one. Supervisors send
-// them to the process and to its group.
-const sameSignal = time.Second
-
-// signals returns a context that ends at the first SIGINT or SIGTERM, and one
-// that ends at the second: the first asks for a clean stop, the second for a
-// quick one.
-func signals() (first, second context.Context, stop func()) {
-	first, endFirst := context.WithCancel(context.Background())
-	second, endSecond := context.WithCancelCause(context.Background())
-	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var asked time.Time
-		for range ch {
-			switch {
-			case asked.IsZero():
-				asked = time.Now()
-				endFirst()
-			case time.Since(asked) > sameSignal:
-				endSecond(errors.New("a second signal cut the stop short"))
-			}
-		}
-	}()
-	return first, second, func() {
-		signal.Stop(ch)
-		close(ch)
-		<-done
-		endFirst()
-		endSecond(nil)
-	}
-}
-
 func (c *cli) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "waybill",
@@ -146,14 +112,31 @@ func (c *cli) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.level, "log-level", defaultLevel, "least level to log: debug, info, warn or error")
 	flags.StringVar(&c.format, "log-format", "text", "text or json")
-	root.AddCommand(
+	for _, cmd := range []*cobra.Command{
 		c.runCommand(), c.lintCommand(), c.echoCommand(), c.graphCommand(), c.schemaCommand(),
 		c.doctorCommand(), c.publishCommand(), c.tailCommand(), c.versionCommand(),
-	)
+	} {
+		root.AddCommand(failing(cmd))
+	}
 	return root
 }
 
 const defaultLevel = "info"
+
+// failing gives an error of a command that has no code of its own that of a
+// failure; cobra's, of flags and arguments, are of usage.
+func failing(cmd *cobra.Command) *cobra.Command {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		var coded *exitError
+		if err != nil && !errors.As(err, &coded) {
+			err = exit(exitFailure, err)
+		}
+		return err
+	}
+	return cmd
+}
 
 // configFlags adds the flags of a command that reads a config file.
 func (c *cli) configFlags(cmd *cobra.Command) {

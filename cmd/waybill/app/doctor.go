@@ -49,7 +49,7 @@ func (c *cli) doctorCommand() *cobra.Command {
 }
 
 func (c *cli) examine(ctx context.Context) ([]dashboard.Report, error) {
-	a, err := c.reach(ctx, "")
+	a, err := c.reach("")
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,8 @@ func (c *cli) examine(ctx context.Context) ([]dashboard.Report, error) {
 	var answer struct {
 		Brokers []dashboard.Report `json:"brokers"`
 	}
-	return answer.Brokers, a.remote.get(ctx, "/api/v1/doctor", &answer)
+	err = a.remote.get(ctx, "/api/v1/doctor", &answer)
+	return answer.Brokers, err
 }
 
 func (c *cli) table(reports []dashboard.Report) error {

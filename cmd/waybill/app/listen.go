@@ -36,6 +36,8 @@ func (a *App) listen(h http.Handler) error {
 	}
 	if token != "" {
 		h = dashboard.WithToken(h, token)
+	} else {
+		h = dashboard.OnlyLocal(h)
 	}
 	a.log.Info("serving the API on http://" + tcp.Addr().String())
 	a.serve("http", tcp, h)
@@ -72,6 +74,9 @@ func loopback(address string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
+// maxSocketPath is the system's limit (sun_path, less its end).
+const maxSocketPath = 107
+
 // listenSocket takes the socket over from a process that is gone, but not
 // from one that answers.
 func listenSocket(path string) (net.Listener, error) {
@@ -82,6 +87,9 @@ func listenSocket(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove old socket: %w", err)
 	}
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("listen on socket %s: the path is longer than the %d bytes that a socket's may have: shorten `data:`", path, maxSocketPath)
+	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on socket: %w", err)
@@ -91,6 +99,9 @@ func listenSocket(path string) (net.Listener, error) {
 	}
 	return l, nil
 }
+
+// hangUp is how long clients get to read their answers when the app stops.
+const hangUp = 2 * time.Second
 
 // serve serves h until the app stops.
 func (a *App) serve(name string, l net.Listener, h http.Handler) {
@@ -105,9 +116,11 @@ func (a *App) serve(name string, l net.Listener, h http.Handler) {
 	go func() { done <- server.Serve(l) }()
 	a.onStop(name, func(ctx context.Context) error {
 		end() // streams end; what publishes gets an answer
+		ctx, cancel := context.WithTimeout(ctx, hangUp)
+		defer cancel()
 		err := server.Shutdown(ctx)
-		if err != nil {
-			err = errors.Join(err, server.Close())
+		if err != nil { // a client that does not read is no fault of the stop
+			err = server.Close()
 		}
 		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)

@@ -21,8 +21,11 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 )
 
-// publishBatch is how many lines go to the broker at once.
-const publishBatch = 500
+// How many messages go to the broker at once, and how many bytes of them.
+const (
+	publishBatch = 500
+	publishBytes = 8 << 20
+)
 
 type publishCommand struct {
 	*cli
@@ -58,7 +61,7 @@ func (p *publishCommand) run(ctx context.Context, topic string, files []string) 
 	if err != nil {
 		return exit(exitUsage, err)
 	}
-	a, err := p.reach(ctx, topic)
+	a, err := p.reach(topic)
 	if err != nil {
 		return err
 	}
@@ -71,12 +74,13 @@ func (p *publishCommand) run(ctx context.Context, topic string, files []string) 
 		files = []string{"-"}
 	}
 	var batch []*message.Message
+	size := 0
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
 		err := send(batch)
-		batch = batch[:0]
+		batch, size = batch[:0], 0
 		return err
 	}
 	for _, file := range files {
@@ -88,7 +92,8 @@ func (p *publishCommand) run(ctx context.Context, topic string, files []string) 
 			for k, v := range meta {
 				msg.Metadata.Set(k, v)
 			}
-			if batch = append(batch, msg); len(batch) == publishBatch {
+			batch, size = append(batch, msg), size+len(payload)
+			if len(batch) == publishBatch || size > publishBytes {
 				if err := flush(); err != nil {
 					return err
 				}
@@ -151,12 +156,13 @@ func (p *publishCommand) sender(ctx context.Context, a *access, topic string) (f
 		}
 		err := b.Publisher().Publish(topic, batch...)
 		failed := broker.Each(err, len(batch))
+		var ids []string
 		for i, msg := range batch {
 			if failed[i] == nil {
-				fmt.Fprintln(p.out, msg.UUID)
+				ids = append(ids, msg.UUID)
 			}
 		}
-		return exit(codeOfReason(err), err)
+		return p.report(ids, err)
 	}, nil
 }
 
@@ -183,13 +189,31 @@ func (p *publishCommand) sendRemote(ctx context.Context, cl *client, topic strin
 	if err := json.UnmarshalRead(res.Body, &answer); err != nil {
 		return exit(exitFailure, fmt.Errorf("read the answer: %w", err))
 	}
+	var ids []string
 	var failed error
 	for _, r := range answer.Results {
 		if r.Error == "" {
-			fmt.Fprintln(p.out, r.ID)
+			ids = append(ids, r.ID)
 		} else if failed == nil {
 			failed = pipeline.WithReason(fmt.Errorf("message %s: %s", r.ID, r.Error), r.Reason)
 		}
+	}
+	return p.report(ids, failed)
+}
+
+// report prints the ids that were confirmed, and makes the exit code of what
+// was not.
+func (p *publishCommand) report(ids []string, failed error) error {
+	for _, id := range ids {
+		if _, err := fmt.Fprintln(p.out, id); err != nil {
+			return exit(exitFailure, fmt.Errorf("print the ids of what is published: %w", err))
+		}
+	}
+	switch {
+	case failed == nil:
+		return nil
+	case len(ids) > 0:
+		return exit(exitPartial, failed)
 	}
 	return exit(codeOfReason(failed), failed)
 }

@@ -231,7 +231,7 @@ func TestRows_RabbitMQ(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan int)
 		go func() {
-			done <- execute(ctx, context.Background(), Options{Kinds: handlers.Builtin()}, []string{"run", "--config", file, "--set", "data=" + dir, "--set", "http.listen=off"}, strings.NewReader(""), log, log)
+			done <- execute(ctx, context.Background(), &interrupts{}, Options{Kinds: handlers.Builtin()}, []string{"run", "--config", file, "--set", "data=" + dir, "--set", "http.listen=off"}, strings.NewReader(""), log, log)
 		}()
 		require.Eventually(t, func() bool { return strings.Contains(log.String(), "ready: all handlers wait") }, patience, 10*time.Millisecond, log)
 		cancel()
@@ -274,7 +274,7 @@ func TestRows_RabbitMQ(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan int)
 			go func() {
-				done <- execute(ctx, context.Background(), Options{Kinds: handlers.Builtin()}, []string{"run", "--config", file, "--set", "data=" + dir, "--set", "http.listen=off"}, strings.NewReader(""), log, log)
+				done <- execute(ctx, context.Background(), &interrupts{}, Options{Kinds: handlers.Builtin()}, []string{"run", "--config", file, "--set", "data=" + dir, "--set", "http.listen=off"}, strings.NewReader(""), log, log)
 			}()
 			require.Eventually(t, func() bool { return strings.Contains(strings.ToLower(log.String()), want) }, patience, 10*time.Millisecond, want)
 			cancel()

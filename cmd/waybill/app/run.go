@@ -30,6 +30,7 @@ func (c *cli) runCommand() *cobra.Command {
 }
 
 func (c *cli) run(cmd *cobra.Command, feed []seed) error {
+	c.interrupts.graceful()
 	log, err := c.logger()
 	if err != nil {
 		return err

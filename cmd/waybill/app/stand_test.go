@@ -122,7 +122,7 @@ func (s *stand) launch() {
 func (s *stand) run(in string, args ...string) (code int, out, errs string) {
 	var o, e syncBuffer
 	args = append(args, "--config", s.config, "--set", "data="+s.data())
-	code = execute(context.Background(), context.Background(), Options{Kinds: handlers.Builtin()}, args, strings.NewReader(in), &o, &e)
+	code = execute(context.Background(), context.Background(), &interrupts{}, Options{Kinds: handlers.Builtin()}, args, strings.NewReader(in), &o, &e)
 	return code, o.String(), e.String()
 }
 

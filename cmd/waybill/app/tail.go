@@ -59,7 +59,7 @@ func (t *tailCommand) run(ctx context.Context, topic string) error {
 		defer cancel()
 		ctx = timed
 	}
-	a, err := t.reach(ctx, topic)
+	a, err := t.reach(topic)
 	if err != nil {
 		return err
 	}
@@ -84,9 +84,12 @@ func (t *tailCommand) run(ctx context.Context, topic string) error {
 
 // verdict is what the command ends with.
 func (t *tailCommand) verdict(interrupted, ctx context.Context, err error, shown int) error {
+	var coded *exitError
 	switch {
 	case errors.Is(err, errEnough), interrupted.Err() != nil:
 		return nil
+	case errors.As(err, &coded):
+		return coded
 	case ctx.Err() != nil:
 		if shown < t.n {
 			return exit(exitFailure, fmt.Errorf("%d of %d messages came within %s", shown, t.n, t.timeout))

@@ -85,6 +85,8 @@ func TestSIGTERM(t *testing.T) {
 			p.verdict(t, &l, offered)
 			enter(t, l, since)
 			require.Zero(t, l.Lost, "lost")
+			require.Zero(t, l.Unexpected, "never offered")
+			require.Equal(t, (n.orders+broken-1)/broken, l.Dead)
 			require.Zero(t, l.Repeats, "finished work was done again")
 			require.Zero(t, l.Disorders, "out of order within a key")
 		})

@@ -48,7 +48,8 @@ func readRabbit(t *testing.T, p *plant, topic string) [][]byte {
 	all := make([][]byte, 0, q.Messages)
 	for {
 		select {
-		case d := <-deliveries:
+		case d, ok := <-deliveries:
+			require.True(t, ok, "the channel ended")
 			all = append(all, d.Body)
 		case <-time.After(2 * time.Second):
 			require.GreaterOrEqual(t, len(all), q.Messages)
