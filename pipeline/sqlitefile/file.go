@@ -27,6 +27,7 @@ type File struct {
 	path    string
 	lock    *lock
 	reader  *sql.DB
+	scanner scanner
 	writer  *writer
 	holders int
 }
@@ -40,18 +41,18 @@ var opened = struct {
 // Open opens the file at path, making it if it is not there. If another
 // process has it open, the error says which. Each Open wants a Close.
 func Open(path string, opts Options) (*File, error) {
-	real, err := resolve(path)
+	name, err := resolve(path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	opened.Lock()
 	defer opened.Unlock()
-	f := opened.files[real]
+	f := opened.files[name]
 	if f == nil {
-		if f, err = open(real, opts); err != nil {
+		if f, err = open(name, opts); err != nil {
 			return nil, fmt.Errorf("open %s: %w", path, err)
 		}
-		opened.files[real] = f
+		opened.files[name] = f
 	}
 	f.holders++
 	return f, nil
@@ -86,12 +87,14 @@ func open(path string, opts Options) (_ *File, err error) {
 	}
 	connections := max(4, runtime.NumCPU())
 	f.reader.SetMaxOpenConns(connections)
-	f.reader.SetMaxIdleConns(connections)
+	f.reader.SetMaxIdleConns(connections) // none is closed, as their statements are kept
 	return f, f.reader.Ping()
 }
 
 // dsn sets the pragmas on each connection. Pages of 16 KiB suit messages of
-// about 1 KiB: measured twice as fast as the default of 4 KiB.
+// about 1 KiB: measured twice as fast as the default of 4 KiB. Checkpoints are
+// SQLite's own, every 1,000 pages: of 250, 1,000, 4,000 and 16,000 that made
+// the shortest waits (64 writers: 99.9 % within 24 ms, at most 37 ms).
 func dsn(path string, opts Options, readOnly bool) string {
 	q := url.Values{}
 	pragma := func(p string) { q.Add("_pragma", p) }
@@ -150,7 +153,7 @@ func (f *File) Close() error {
 func (f *File) release() error {
 	var errs []error
 	if f.reader != nil {
-		errs = append(errs, f.reader.Close())
+		errs = append(errs, f.scanner.close(), f.reader.Close())
 	}
 	if f.writer != nil {
 		errs = append(errs, f.writer.close())

@@ -69,6 +69,7 @@ func queued(t testing.TB, f *File, n int) {
 }
 
 func TestOpen_Settings(t *testing.T) {
+	t.Parallel()
 	for _, normal := range []bool{false, true} {
 		f, err := Open(filepath.Join(t.TempDir(), "settings.db"), Options{Schema: testSchema, Normal: normal})
 		require.NoError(t, err)
@@ -88,6 +89,7 @@ func TestOpen_Settings(t *testing.T) {
 }
 
 func TestOpen_SharedInAProcess(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	one, err := Open(filepath.Join(folder, "a.db"), Options{Schema: testSchema})
 	require.NoError(t, err)
@@ -105,6 +107,7 @@ func TestOpen_SharedInAProcess(t *testing.T) {
 }
 
 func TestOpen_RefusedToAnotherProcess(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "locked.db")
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), openEnv+"="+path)
@@ -129,6 +132,7 @@ func TestOpen_RefusedToAnotherProcess(t *testing.T) {
 }
 
 func TestOpen_Failures(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	_, err := Open(filepath.Join(folder, "nowhere", "x.db"), Options{})
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -148,6 +152,7 @@ func TestOpen_Failures(t *testing.T) {
 
 // TestWrite_Group: writes that wait share a transaction, whose end runs once.
 func TestWrite_Group(t *testing.T) {
+	t.Parallel()
 	const writes = 100
 	f := openTest(t)
 	release := hold(t, f)
@@ -183,6 +188,7 @@ func TestWrite_Group(t *testing.T) {
 // TestWrite_OneFailsAlone: an error, a constraint or a panic takes only its
 // own write with it, and all that it registered to undo is undone.
 func TestWrite_OneFailsAlone(t *testing.T) {
+	t.Parallel()
 	f := openTest(t)
 	require.NoError(t, f.Write(t.Context(), insert("taken")))
 	release := hold(t, f)
@@ -226,6 +232,7 @@ func TestWrite_OneFailsAlone(t *testing.T) {
 }
 
 func TestWrite_Context(t *testing.T) {
+	t.Parallel()
 	f := openTest(t)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -246,6 +253,7 @@ func TestWrite_Context(t *testing.T) {
 // TestWrite_DiskFull: a full disk fails what is written with the reason and
 // the next step, and writing goes on once there is room.
 func TestWrite_DiskFull(t *testing.T) {
+	t.Parallel()
 	f := openTest(t)
 	require.NoError(t, f.Write(t.Context(), insert("before")))
 	limit := func(pages int) {
@@ -269,11 +277,13 @@ func TestWrite_DiskFull(t *testing.T) {
 // TestWrite_BatchIsBounded: neither count nor bytes of a transaction grow
 // without end.
 func TestWrite_BatchIsBounded(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct{ writes, size, most int }{
 		"Count": {3 * maxBatch / 2, 1, maxBatch},
 		"Bytes": {12, maxBatchBytes / 4, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := openTest(t)
 			release := hold(t, f)
 			value := strings.Repeat("x", test.size)
@@ -304,6 +314,7 @@ func TestWrite_BatchIsBounded(t *testing.T) {
 
 // TestClose_WritesWhatWaits: what was accepted before Close is written.
 func TestClose_WritesWhatWaits(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "close.db")
 	f, err := Open(path, Options{Schema: testSchema})
 	require.NoError(t, err)

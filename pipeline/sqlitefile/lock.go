@@ -24,7 +24,7 @@ func acquire(path string) (*lock, error) {
 		return nil, err
 	}
 	if err := tryLock(file); err != nil {
-		defer file.Close() //nolint:errcheck // nothing was written
+		defer file.Close()
 		if !errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("lock: %w", err)
 		}

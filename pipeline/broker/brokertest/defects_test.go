@@ -16,11 +16,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestExercise: the suite passes on a broker that is whole.
 func TestExercise(t *testing.T) {
+	t.Parallel()
 	Exercise(t, newMemServer(defects{}).harness())
 }
 
 // TestDefects: for each defect, the guarantee that it breaks fails.
 func TestDefects(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		defects defects

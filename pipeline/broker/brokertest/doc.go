@@ -38,4 +38,8 @@
 // tests run the guarantees on a small broker in memory, once whole and once
 // for each of its defects (acknowledges past a gap, spins on a nack, forgets
 // the barrier at drain, …), and require that the guarantee in question fails.
+// The same for the product itself, broken in one line at a time, which takes
+// some minutes:
+//
+//	go test -tags mutation -run TestMutations -v ./pipeline/broker/brokertest
 package brokertest

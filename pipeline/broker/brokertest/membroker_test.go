@@ -177,7 +177,7 @@ func (b *memBroker) Inspect(_ context.Context, _ []pipeline.Topic, subs []broker
 func (b *memBroker) Tail(ctx context.Context, topic pipeline.Topic, opts broker.TailOptions, f func(*message.Message) error) error {
 	if opts.Ready != nil && b.s.tailSkips {
 		opts.Ready()
-		time.Sleep(still)
+		time.Sleep(still) //nolint:forbidigo // the defect: late
 	}
 	b.s.mu.Lock()
 	at := len(b.s.topics[topic.Name])

@@ -77,10 +77,10 @@ func benchPlain(b *testing.B, size int) float64 {
 	path := filepath.Join(b.TempDir(), "plain.db")
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=page_size(16384)&_journal_mode=WAL&_pragma=synchronous(FULL)")
 	require.NoError(b, err)
-	defer db.Close() //nolint:errcheck // a benchmark
+	defer db.Close()
 	conn, err := db.Conn(ctx)
 	require.NoError(b, err)
-	defer conn.Close() //nolint:errcheck // a benchmark
+	defer conn.Close()
 	_, err = conn.ExecContext(ctx, `
 		CREATE TABLE source (pos INTEGER PRIMARY KEY, time INTEGER, id TEXT, meta BLOB, payload BLOB);
 		CREATE TABLE sink   (pos INTEGER PRIMARY KEY, time INTEGER, id TEXT, meta BLOB, payload BLOB);
@@ -143,7 +143,7 @@ func benchBroker(b *testing.B, ordering pipeline.Ordering, byCommit bool) float6
 		Topic: func(name string) (pipeline.Topic, bool) { return pipeline.Topic{Name: name}, true },
 		Log:   slog.New(slog.DiscardHandler),
 	})
-	defer opened.Close() //nolint:errcheck // a benchmark
+	defer opened.Close()
 	sub := broker.Subscription{Name: "in.h", Topic: in, Ordering: ordering, Concurrency: 256, InFlight: 2048}
 	require.NoError(b, opened.Provision(b.Context(), []pipeline.Topic{in, out}, []broker.Subscription{sub}))
 	msgs := make([]*message.Message, benchMessages)

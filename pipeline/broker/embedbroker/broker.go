@@ -114,7 +114,7 @@ func writeError(err error) error {
 func (b *embedBroker) refuse(name string, msg *message.Message) error {
 	topic, ok := b.opts.Topic(name)
 	if !ok {
-		return pipeline.WithReason(pipeline.Permanent(fmt.Errorf("topic %q is not in the config: add it under topics:", name)), pipeline.ReasonUnroutable)
+		return pipeline.WithReason(pipeline.Permanent(fmt.Errorf("topic %q is not in the config: add it under `topics:` there", name)), pipeline.ReasonUnroutable)
 	}
 	if err := msg.Context().Err(); err != nil {
 		return writeError(err)

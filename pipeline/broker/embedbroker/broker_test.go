@@ -79,6 +79,7 @@ func consume(t testing.TB, b broker.Broker, sub broker.Subscription, n int) {
 }
 
 func TestOpen_RefusesAFileThatCannotBe(t *testing.T) {
+	t.Parallel()
 	_, err := Open(pipeline.Broker{Path: filepath.Join(t.TempDir(), "missing", "x.db")}, broker.Options{})
 	require.Error(t, err)
 }
@@ -87,6 +88,7 @@ func TestOpen_RefusesAFileThatCannotBe(t *testing.T) {
 // was closed and has a new reader is refused, and takes nothing back of what
 // the new one has done.
 func TestCommit_OfAFormerReader(t *testing.T) {
+	t.Parallel()
 	b, sub := newTest(t), testSub("h")
 	provision(t, b, sub)
 	publish(t, b, 0, 10)
@@ -113,6 +115,7 @@ func TestCommit_OfAFormerReader(t *testing.T) {
 // TestCommit_Again: the outputs of a message that is committed twice are there
 // once.
 func TestCommit_Again(t *testing.T) {
+	t.Parallel()
 	b, sub := newTest(t), testSub("h")
 	provision(t, b, sub)
 	publish(t, b, 0, 1)
@@ -131,6 +134,7 @@ func TestCommit_Again(t *testing.T) {
 // TestSource_StuckHead: a subscription gets ahead of its oldest open message
 // only so far, and goes on when that is done.
 func TestSource_StuckHead(t *testing.T) {
+	t.Parallel()
 	const total = maxSpan + 2000
 	b, sub := newTest(t), testSub("h")
 	provision(t, b, sub)
@@ -165,6 +169,7 @@ func TestSource_StuckHead(t *testing.T) {
 // TestHealth_DiskFull: a full disk refuses publishes with a reason, is told by
 // health, and is over by itself.
 func TestHealth_DiskFull(t *testing.T) {
+	t.Parallel()
 	b, sub := newTest(t), testSub("h")
 	provision(t, b, sub)
 	publish(t, b, 0, 10)
@@ -192,6 +197,7 @@ func TestHealth_DiskFull(t *testing.T) {
 // TestSource_WaitsForAFileInTrouble: a subscription that can't begin, since
 // the disk is full, begins once it can.
 func TestSource_WaitsForAFileInTrouble(t *testing.T) {
+	t.Parallel()
 	b := newTest(t)
 	publish(t, b, 0, 3)
 	require.NoError(t, b.log.file.Write(t.Context(), func(tx *sqlitefile.Tx) error {

@@ -3,7 +3,6 @@ package embedbroker
 import (
 	"encoding/binary"
 	"errors"
-	"maps"
 	"slices"
 )
 
@@ -16,11 +15,14 @@ func encodeMetadata(meta map[string]string) []byte {
 		return nil
 	}
 	size := 0
+	keys := make([]string, 0, 16) // stays on the stack
 	for k, v := range meta {
 		size += len(k) + len(v) + 2*binary.MaxVarintLen16
+		keys = append(keys, k)
 	}
+	slices.Sort(keys)
 	b := make([]byte, 0, size)
-	for _, k := range slices.Sorted(maps.Keys(meta)) {
+	for _, k := range keys {
 		b = appendText(b, k)
 		b = appendText(b, meta[k])
 	}

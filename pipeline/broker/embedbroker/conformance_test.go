@@ -12,6 +12,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "waybill.db")
 	brokertest.Exercise(t, brokertest.Harness{
 		Features: brokertest.Features{

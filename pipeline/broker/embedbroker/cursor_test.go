@@ -11,6 +11,7 @@ import (
 )
 
 func TestPositions_RoundTrip(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		upto := rapid.Int64Range(0, 1<<45).Draw(t, "upto")
 		gaps := rapid.SliceOf(rapid.Int64Range(1, 3)).Draw(t, "gaps")
@@ -30,6 +31,7 @@ func TestPositions_RoundTrip(t *testing.T) {
 }
 
 func TestPositions_Compact(t *testing.T) {
+	t.Parallel()
 	e := positionEncoder{next: 1}
 	for pos := range int64(maxSpan) {
 		if pos%1000 != 0 {
@@ -40,6 +42,7 @@ func TestPositions_Compact(t *testing.T) {
 }
 
 func TestMetadata_RoundTrip(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		meta := rapid.MapOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) })).Draw(t, "meta")
 		got, err := decodeMetadata(encodeMetadata(meta))
@@ -66,6 +69,7 @@ func FuzzDecode(f *testing.F) {
 // failed ones and changes of the reader, and compares the row that it would
 // write with a plain set of what is done.
 func TestCursor_Model(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		const start = int64(3) << placeBits
 		claim := &broker.Claim{}

@@ -13,6 +13,7 @@ import (
 
 // TestKeeper: what goes, and what stays.
 func TestKeeper(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	tests := []struct {
 		name      string
@@ -67,6 +68,7 @@ func TestKeeper(t *testing.T) {
 // TestKeeper_AllSubscriptions: a topic is kept for the slowest, also where the
 // config's parts are provisioned one by one.
 func TestKeeper_AllSubscriptions(t *testing.T) {
+	t.Parallel()
 	b, fast, slow := newTest(t), testSub("fast"), testSub("slow")
 	provision(t, b, fast)
 	provision(t, b, slow)

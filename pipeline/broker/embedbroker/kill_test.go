@@ -46,7 +46,7 @@ func load(path string) {
 	say := func(what, id string) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Println(what, id)
+		fmt.Fprintln(os.Stdout, what, id)
 	}
 	for p := range 8 {
 		go func() {
@@ -73,7 +73,7 @@ func load(path string) {
 
 func check(err error) {
 	if err != nil {
-		fmt.Println("error", err)
+		fmt.Fprintln(os.Stdout, "error", err)
 		os.Exit(1)
 	}
 }
@@ -82,6 +82,7 @@ func check(err error) {
 // confirmed is there, what it had committed has its output once and is never
 // handed out again, and the rest is.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	kills := 6
 	if testing.Short() {
 		kills = 2

@@ -39,8 +39,7 @@ const placeBits = 40
 // log is the file and what is known of it. The Brokers of a process that are
 // on the same file share one.
 type log struct {
-	file     *sqlitefile.File
-	scanStmt *sql.Stmt
+	file *sqlitefile.File
 
 	mu      sync.Mutex
 	topics  map[string]*topicLog
@@ -119,11 +118,6 @@ func newLog(file *sqlitefile.File) (*log, error) {
 	if err := l.loadTopics(); err != nil {
 		return nil, err
 	}
-	var err error
-	l.scanStmt, err = file.Reader().Prepare("SELECT pos, id, meta, payload FROM message WHERE pos > ? AND pos < ? ORDER BY pos LIMIT ?")
-	if err != nil {
-		return nil, err
-	}
 	l.keeper = startKeeper(l)
 	return l, nil
 }
@@ -131,13 +125,11 @@ func newLog(file *sqlitefile.File) (*log, error) {
 func (l *log) close() error {
 	logs.Lock()
 	defer logs.Unlock()
-	var err error
 	if l.holders--; l.holders == 0 {
 		delete(logs.byPath, l.file.Path())
 		l.keeper.stop()
-		err = l.scanStmt.Close()
 	}
-	return errors.Join(err, l.file.Close())
+	return l.file.Close()
 }
 
 func (l *log) loadTopics() error {
@@ -145,7 +137,7 @@ func (l *log) loadTopics() error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says it
+	defer rows.Close()
 	for rows.Next() {
 		var id int64
 		var name string

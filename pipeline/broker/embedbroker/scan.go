@@ -3,6 +3,7 @@ package embedbroker
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -24,28 +25,35 @@ type stored struct {
 
 // scan reads the next messages behind pos.
 func (l *log) scan(ctx context.Context, t *topicLog, pos int64) ([]stored, error) {
-	rows, err := l.scanStmt.QueryContext(ctx, pos, t.end(), readBatch)
-	if err != nil {
-		return nil, err
+	batch, size := make([]stored, 0, readBatch), 0
+	var damaged error
+	err := l.file.Scan(ctx, "SELECT pos, id, meta, payload FROM message WHERE pos > ? AND pos < ? ORDER BY pos LIMIT ?",
+		func(row []driver.Value) (more bool) {
+			m, err := decode(row)
+			if err != nil {
+				damaged = fmt.Errorf("read message %d of %s: %w", row[0].(int64)&(1<<placeBits-1), t.name, err)
+				return false
+			}
+			batch = append(batch, m)
+			size += len(m.msg.Payload)
+			return size < readBytes
+		}, pos, t.end(), readBatch)
+	if err == nil {
+		err = damaged
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says it
-	batch := make([]stored, 0, readBatch)
-	for size := 0; size < readBytes && rows.Next(); {
-		var m stored
-		var id string
-		var meta sql.RawBytes
-		var payload []byte
-		if err := rows.Scan(&m.pos, &id, &meta, &payload); err != nil {
-			return nil, err
-		}
-		m.msg = message.NewMessage(id, payload)
-		if m.msg.Metadata, err = decodeMetadata(meta); err != nil {
-			return nil, fmt.Errorf("read message %d of %s: %w", m.pos&(1<<placeBits-1), t.name, err)
-		}
-		batch = append(batch, m)
-		size += len(payload)
-	}
-	return batch, rows.Err()
+	return batch, err
+}
+
+// decode makes a message of a row of pos, id, meta and payload.
+func decode(row []driver.Value) (stored, error) {
+	pos, _ := row[0].(int64)
+	id, _ := row[1].(string)
+	meta, _ := row[2].([]byte)
+	payload, _ := row[3].([]byte)
+	m := stored{pos, message.NewMessage(id, payload)}
+	var err error
+	m.msg.Metadata, err = decodeMetadata(meta)
+	return m, err
 }
 
 // count returns how many messages lie behind pos.

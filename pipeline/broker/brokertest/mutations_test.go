@@ -1,0 +1,70 @@
+//go:build mutation
+
+package brokertest
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// mutation breaks the product in one line.
+type mutation struct {
+	name     string
+	file     string // below pipeline/broker
+	old, new string // old must be there once
+	fails    string // the test that must fail, below TestConformance/Guarantees
+}
+
+// mutations break what all drivers share, and the embedded broker.
+var mutations = []mutation{
+	{"NackLoop", "window.go", "nackPause    = 10 * time.Millisecond", "nackPause    = 0", "NackPausesAndBlocksNoOther"},
+	{"AckWhateverTheHandlerDid", "window.go", "d.claim.end(d, w.handOut(d))", "w.handOut(d); d.claim.end(d, true)", "OnlyWhatIsOpenComesAgain"},
+	{"NoLanes", "claim.go", `return "k" + key`, `return ""`, "OrderPerKey"},
+	{"NoLanesSideBySide", "claim.go", `return "p" + c.opts.Lane`, `return ""`, "OrderOfPartition"},
+	{"OneLane", "claim.go", `return "k" + key`, `return "k"`, "KeysRunSideBySide"},
+	{"NoBound", "window.go", "NewWeighted(int64(sub.InFlight))", "NewWeighted(int64(100 * sub.InFlight))", "InFlightIsBoundedByCount"},
+	{"NoBoundOfBytes", "window.go", "if sub.InFlightBytes > 0 {", "if false {", "InFlightIsBoundedByBytes"},
+	{"PauseIsIgnored", "window.go", "if w.holds++; w.holds == 1 {", "if w.holds++; w.holds == 99 {", "PauseAndResume"},
+	{"DrainDoesNotWait", "claim.go", "case <-c.idle:\n\t\treturn nil\n\tcase <-ctx.Done():", "case <-c.closing:\n\t\treturn nil\n\tcase <-ctx.Done():", "DrainWaitsForHandlers"},
+	{"AcksPastAGap", "embedbroker/cursor.go", "return !p.done })\n\tif n < 0 {", "return !p.done })\n\tif n != 0 {", "OnlyWhatIsOpenComesAgain"},
+	{"NoBarrier", "embedbroker/source.go", "return s.flush(claim, c)", "return nil", "DrainKeepsWhatIsDone"},
+	{"LosesUnroutable", "embedbroker/broker.go", "if !ok {\n\t\treturn pipeline.WithReason(pipeline.Permanent", "if ok = true; !ok {\n\t\treturn pipeline.WithReason(pipeline.Permanent", "UnknownTopicIsAnError"},
+	{"CommitWithoutTheAck", "embedbroker/broker.go", "if marked, err := c.finish(tx, claim, pos); err != nil || marked == 0 {", "if marked, err := 1, error(nil); c == nil || pos < 0 || err != nil || marked == 0 {", "CommitIsOneStep"},
+	{"StartIsIgnored", "embedbroker/cursor.go", "case start.Newest:", "case false:", "StartNewest"},
+}
+
+// TestMutations: each of them makes its test fail. It builds the product once
+// for each, which takes minutes:
+//
+//	go test -tags mutation -run TestMutations -v ./pipeline/broker/brokertest
+func TestMutations(t *testing.T) {
+	t.Parallel()
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			path, err := filepath.Abs(filepath.Join("..", m.file))
+			require.NoError(t, err)
+			source, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, 1, strings.Count(string(source), m.old), "%s has changed: mend this mutation", m.file)
+
+			folder := t.TempDir()
+			mutant, overlay := filepath.Join(folder, "mutant.go"), filepath.Join(folder, "overlay.json")
+			require.NoError(t, os.WriteFile(mutant, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
+			list, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(overlay, list, 0o600))
+
+			out, err := exec.Command("go", "test", "-overlay", overlay, "-short", "-count=1", "-timeout=5m",
+				"-run", "^TestConformance$/^Guarantees$/^"+m.fails+"$", "../embedbroker").CombinedOutput()
+			require.Error(t, err, "%s passed:\n%s", m.fails, out)
+			require.Contains(t, string(out), "--- FAIL: TestConformance/Guarantees/"+m.fails, "it is the test that fails, not the build")
+		})
+	}
+}
