@@ -51,6 +51,10 @@ prove: brokers ## Prove the promises at full size (an hour); the ledger is .loca
 	$(WITH_BROKERS) WAYBILL_PROVE=full WAYBILL_LEDGER=$(CURDIR)/.local/prove.json \
 		$(GO) test -count=1 -timeout 60m -v ./cmd/waybill/prove
 
+.PHONY: mutations
+mutations: brokers ## Break the product on purpose and see the checks fail.
+	$(WITH_BROKERS) $(GO) test -count=1 -timeout 60m -tags mutation -run TestMutations -v ./cmd/waybill/prove ./pipeline/broker/brokertest
+
 .PHONY: brokers
 brokers: ## Bring up RabbitMQ, Kafka and PostgreSQL; where they are is in .local/brokers.env.
 	@deploy/local/up

@@ -1,0 +1,79 @@
+//go:build mutation
+
+package prove
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// mutation breaks the product in one place, and names a check that must fail.
+type mutation struct {
+	name     string
+	file     string // from the top of the repository
+	old, new string // old must be there once
+	pkg      string
+	test     string // -run
+}
+
+var mutations = []mutation{
+	{
+		"AckBeforePublish", "middleware/publish.go",
+		"return nil, p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out)\n\t\t})",
+		"go p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out)\n\t\t})\n\t\treturn nil, nil",
+		"./cmd/waybill/prove", "^TestSIGKILL$/^rabbitmq$",
+	},
+	{
+		"NoMandatory", "pipeline/broker/rabbitbroker/confirmer.go",
+		"PublishWithDeferredConfirm(j.out.exchange, j.out.key, true, false,", "PublishWithDeferredConfirm(j.out.exchange, j.out.key, false, false,",
+		"./cmd/waybill/app", "^TestRows_RabbitMQ$/^2-W1",
+	},
+	{
+		"CommitPastAGap", "pipeline/broker/tracker.go",
+		"for t.size > 0 && t.at(0).state == entryDone {", "for t.size > 0 && len(t.news) > 0 && t.at(0).pos <= t.news[len(t.news)-1] {",
+		"./cmd/waybill/prove", "^TestSIGKILL$/^kafka$",
+	},
+	{
+		"NackLoop", "middleware/settle.go",
+		"return nil, s.bury(msg, outcome, err)", "return nil, err",
+		"./middleware", "^TestSettle$/^0-12",
+	},
+	{
+		"NoBarrier", "pipeline/broker/rabbitbroker/consumer.go",
+		"c.hangUp(a.acked)", "c.hangUp(false)",
+		"./pipeline/broker/rabbitbroker", "^TestBarrier",
+	},
+}
+
+// TestMutations: each of them makes its check fail. See the folder's README.
+func TestMutations(t *testing.T) {
+	top, err := filepath.Abs("../../..")
+	require.NoError(t, err)
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			path := filepath.Join(top, m.file)
+			source, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, 1, strings.Count(string(source), m.old), "%s has changed: mend this mutation", m.file)
+			folder := t.TempDir()
+			mutant, overlay := filepath.Join(folder, "mutant.go"), filepath.Join(folder, "overlay.json")
+			require.NoError(t, os.WriteFile(mutant, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
+			list, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(overlay, list, 0o600))
+
+			cmd := exec.Command("go", "test", "-count=1", "-timeout=6m", "-run", m.test, m.pkg)
+			cmd.Dir = top
+			cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay) // of the binary too, which the test builds
+			out, err := cmd.CombinedOutput()
+			require.Error(t, err, "%s passed although the product is broken:\n%s", m.test, out)
+			require.Contains(t, string(out), "--- FAIL: ", "it is the test that fails, not the build:\n%s", out)
+		})
+	}
+}
