@@ -52,7 +52,7 @@ const (
 )
 
 type drain struct {
-	*bench
+	*rig
 	out         pipeline.Topic
 	ordering    pipeline.Ordering
 	concurrency int
@@ -60,7 +60,7 @@ type drain struct {
 
 func newDrain(b *testing.B, c cluster, ordering pipeline.Ordering, concurrency int) *drain {
 	d := &drain{ordering: ordering, concurrency: concurrency}
-	d.bench = newBench(b, c, drainPartitions)
+	d.rig = newRig(b, c, drainPartitions)
 	d.out = pipeline.Topic{Name: d.topic.Name + ".out", Partitions: drainPartitions, Provision: pipeline.ProvisionCreate}
 	driver := d.driver()
 	require.NoError(b, driver.Provision(context.Background(), []pipeline.Topic{d.out}, nil))
@@ -253,4 +253,24 @@ func (c *bareClaim) mark(msg *sarama.ConsumerMessage) {
 		c.sess.MarkOffset(msg.Topic, msg.Partition, next, "")
 	}
 	c.next = next
+}
+
+// BenchmarkCodec is what a message costs beside sarama, in and out.
+func BenchmarkCodec(b *testing.B) {
+	msg := message.NewMessage(uuid.NewString(), bytes.Repeat([]byte("x"), 1000))
+	msg.Metadata = message.Metadata{pipeline.MetaPartitionKey: "key 1", pipeline.MetaCorrelationID: "c-1", pipeline.MetaContentType: "application/json"}
+	topic := pipeline.Topic{Name: "orders"}
+	record := received(b, encode(topic, msg))
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			encode(topic, msg)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			decode(topic, record)
+		}
+	})
 }

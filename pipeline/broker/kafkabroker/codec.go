@@ -40,32 +40,60 @@ func encode(topic pipeline.Topic, msg *message.Message) *sarama.ProducerMessage 
 }
 
 func encodeHeaders(msg *message.Message, w *wire) []sarama.RecordHeader {
-	var headers []sarama.RecordHeader
-	var dealt map[string]bool
-	if w != nil {
-		headers, dealt = w.restore(msg.UUID, msg.Metadata)
-	} else {
-		headers = make([]sarama.RecordHeader, 0, len(msg.Metadata)+1)
+	if w == nil {
+		return plainHeaders(msg)
 	}
+	headers, dealt := w.restore(msg.UUID, msg.Metadata)
 	if !dealt[headerID] {
-		headers = slices.Insert(headers, 0, header(headerID, msg.UUID))
+		headers = slices.Insert(headers, 0, sarama.RecordHeader{Key: []byte(headerID), Value: []byte(msg.UUID)})
 	}
 	first := len(headers)
 	for name, value := range msg.Metadata {
-		if w != nil && name == broker.MetaWire {
+		if name == broker.MetaWire {
 			value = w.others
 		}
 		if name == headerID || dealt[name] || name == broker.MetaWire && value == "" {
 			continue
 		}
-		headers = append(headers, header(name, value))
+		headers = append(headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
 	}
-	slices.SortFunc(headers[first:], func(a, b sarama.RecordHeader) int { return bytes.Compare(a.Key, b.Key) })
+	sortHeaders(headers[first:])
 	return headers
 }
 
-func header(name, value string) sarama.RecordHeader {
-	return sarama.RecordHeader{Key: []byte(name), Value: []byte(value)}
+// plainHeaders are the headers of a message whose metadata says it all, their
+// names and values in one piece of memory.
+func plainHeaders(msg *message.Message) []sarama.RecordHeader {
+	size := len(headerID) + len(msg.UUID)
+	for name, value := range msg.Metadata {
+		size += len(name) + len(value)
+	}
+	memory := make([]byte, 0, size)
+	keep := func(s string) []byte {
+		start := len(memory)
+		memory = append(memory, s...)
+		return memory[start:len(memory):len(memory)]
+	}
+	headers := make([]sarama.RecordHeader, 1, len(msg.Metadata)+1)
+	headers[0] = sarama.RecordHeader{Key: keep(headerID), Value: keep(msg.UUID)}
+	for name, value := range msg.Metadata {
+		if name != headerID {
+			headers = append(headers, sarama.RecordHeader{Key: keep(name), Value: keep(value)})
+		}
+	}
+	sortHeaders(headers[1:])
+	return headers
+}
+
+// sortHeaders sorts by name. It does so by hand: the frames of slices.SortFunc
+// make the stack of a fresh goroutine grow, which costs more than the rest of
+// encode.
+func sortHeaders(headers []sarama.RecordHeader) {
+	for i := 1; i < len(headers); i++ {
+		for j := i; j > 0 && bytes.Compare(headers[j].Key, headers[j-1].Key) < 0; j-- {
+			headers[j], headers[j-1] = headers[j-1], headers[j]
+		}
+	}
 }
 
 // encodeKey returns the record's key, nil for none. One that metadata could

@@ -23,12 +23,24 @@ func reachable(err error) error {
 	return err
 }
 
+// denied adds the next step to errors that say what the user may not do.
+func denied(err error) error {
+	for _, no := range []error{
+		sarama.ErrTopicAuthorizationFailed, sarama.ErrGroupAuthorizationFailed, sarama.ErrClusterAuthorizationFailed,
+	} {
+		if errors.Is(err, no) {
+			return fmt.Errorf("%w; allow it with kafka-acls, for topics (read, write, create, describe) and groups (read)", err)
+		}
+	}
+	return err
+}
+
 // unavailable marks an error as one that another try may mend.
 func unavailable(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return pipeline.WithReason(err, pipeline.ReasonTimeout)
 	}
-	return pipeline.WithReason(err, pipeline.ReasonUnavailable)
+	return pipeline.WithReason(denied(err), pipeline.ReasonUnavailable)
 }
 
 // unroutable is the error for a topic that is not there, for good.

@@ -29,11 +29,12 @@ type ledger struct {
 	known []int64 // done before we began, and not yet come by; rising
 
 	progress broker.Progress
-	complain sync.Once // commits that fail are told once
+	written  position // what Kafka has
 }
 
+// newLedger begins a ledger at a position that is committed.
 func newLedger(p *partition, claim *broker.Claim, start position) *ledger {
-	return &ledger{p: p, claim: claim, start: start.next, known: start.above}
+	return &ledger{p: p, claim: claim, start: start.next, known: start.above, written: start}
 }
 
 // knows reports whether the message at offset was done before we began, and
@@ -107,13 +108,16 @@ func (l *ledger) commit(at position) error {
 		return p.committer.write(p.as, map[int32]position{p.number: at})
 	})
 	if err != nil {
-		l.complain.Do(func() { p.log.Warn("commit; trying on", "error", err) })
+		p.told.warn(p.log, "commit; trying on", err)
+		return err
 	}
-	return err
+	l.written = at
+	return nil
 }
 
-// settle is the last commit, and insists: what it fails to say is done again.
-// finished: nothing is left in a handler's hands.
+// settle is the last commit, and insists. What it fails to say is done again,
+// unless the partition comes back here. finished: nothing is left in a
+// handler's hands.
 func (l *ledger) settle(finished bool) {
 	at := l.position()
 	at.clean = finished
@@ -138,9 +142,21 @@ func (l *ledger) settle(finished bool) {
 		return err
 	})
 	if err != nil {
-		l.p.log.Warn("what is done could not be committed; finished messages will be handled again",
+		l.p.log.Warn("what is done could not be committed; finished messages may be handled again",
 			"next", at.next, "error", err)
+		l.p.remember(l.p.number, unsaved{written: l.written, done: at})
 	}
+}
+
+// unsaved is what a ledger could not commit, as when the broker was away for
+// longer than it insisted.
+type unsaved struct{ written, done position }
+
+// holds reports whether u still holds when Kafka has the position at: nobody
+// has committed anything since, and the topic is the same (with a topic that
+// is deleted, what was committed goes too).
+func (u unsaved) holds(at position) bool {
+	return at.next == u.written.next && at.metadata() == u.written.metadata()
 }
 
 // final marks an error that insist returns at once.

@@ -69,17 +69,19 @@ func (p *partition) begin(ours context.Context) (position, error) {
 		if err != nil {
 			return err
 		}
-		if at.next >= 0 && p.feed.InitialOffset() >= 0 {
-			start = at
-			return nil
+		start = at
+		if at.next < 0 || p.feed.InitialOffset() < 0 {
+			start, err = p.reset(at)
 		}
-		start, err = p.reset(at)
 		return err
 	})
 	if err != nil {
 		return position{}, err
 	}
-	if start.next >= 0 && !start.clean {
+	if u, ok := p.recall(p.number); ok && u.holds(start) {
+		start = u.done
+	}
+	if !start.clean {
 		p.suspects = p.sub.InFlight
 	}
 	start.clean = false

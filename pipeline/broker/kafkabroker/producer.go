@@ -19,6 +19,14 @@ const flushTime = 5 * time.Second
 // be there to take it.
 type ticket chan error
 
+var tickets = sync.Pool{New: func() any { return make(ticket, 1) }}
+
+func newTicket() ticket { return tickets.Get().(ticket) }
+
+// done gives a ticket back whose result was taken. One that nobody waits for
+// any more may still get its result, and is left alone.
+func (t ticket) done() { tickets.Put(t) } //nolint:staticcheck // a channel is a pointer
+
 // producer keeps a sarama producer: opened when first needed, opened anew
 // when one can't go on (see breaksProducer), closed when ctx is done.
 type producer struct {

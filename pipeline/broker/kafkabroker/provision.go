@@ -238,7 +238,7 @@ func (b *Broker) administer(ctx context.Context, ask func(sarama.ClusterAdmin) e
 	})
 	switch {
 	case err == nil, decided(err):
-		return err
+		return denied(err)
 	case last != nil && ctx.Err() != nil:
 		err = fmt.Errorf("%w (%w)", last, ctx.Err())
 	}

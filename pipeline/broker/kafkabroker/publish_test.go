@@ -21,7 +21,7 @@ import (
 func TestPublish_TopicWithASmallLimit(t *testing.T) {
 	t.Parallel()
 	c := cluster(kafkaBrokers(t))
-	b := newBench(t, c, 2)
+	b := newRig(t, c, 2)
 	require.NoError(t, b.admin(t).IncrementalAlterConfig(sarama.TopicResource, b.topic.Name,
 		map[string]sarama.IncrementalAlterConfigsEntry{
 			"max.message.bytes": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: ptr("2000")},
@@ -55,20 +55,20 @@ func TestPublish_TopicWithASmallLimit(t *testing.T) {
 // Large messages pass where the topic says that it has such.
 func TestPublish_LargeMessages(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1, func(s *broker.Subscription) { s.Topic.MaxMessage = 5 << 20 })
+	b := newRig(t, cluster(kafkaBrokers(t)), 1, func(s *broker.Subscription) { s.Topic.MaxMessage = 5 << 20 })
 	driver := b.start("p")
 	require.NoError(t, driver.Publisher().Publish(b.topic.Name,
 		message.NewMessage("small", []byte("x")), message.NewMessage("large", make([]byte, 4<<20))))
 	got := make(chan int, 2)
 	b.consume(driver, func(msg *message.Message) { got <- len(msg.Payload); msg.Ack() })
-	require.Equal(t, 4<<20+1, <-got+<-got)
+	require.Equal(t, 4<<20+1, receive(t, got)+receive(t, got))
 }
 
 // A topic of the config that the cluster does not have is unroutable for
 // good, and says what to do.
 func TestPublish_TopicIsNotThere(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1)
+	b := newRig(t, cluster(kafkaBrokers(t)), 1)
 	b.topic.Name += "-missing"
 	driver := b.start("p")
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -91,7 +91,7 @@ func TestPublish_TopicIsNotThere(t *testing.T) {
 // expect it.
 func TestPublish_KeysAreRecordKeys(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 4, func(s *broker.Subscription) { s.Topic.Key = []string{"/id"} })
+	b := newRig(t, cluster(kafkaBrokers(t)), 4, func(s *broker.Subscription) { s.Topic.Key = []string{"/id"} })
 	driver := b.start("p")
 	var msgs []*message.Message
 	for n := range 40 {

@@ -14,7 +14,8 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 )
 
-// publishTime is how long a message without a deadline of its own may take.
+// publishTime is how long a message without a deadline of its own may take,
+// and up to a second more.
 const publishTime = 30 * time.Second
 
 var errClosed = errors.New("the broker is closed")
@@ -57,22 +58,32 @@ func (p *publisher) Close() error { return nil }
 // Publish sends all messages at once and waits for each one's confirmation by
 // all in-sync replicas, or its deadline. See broker.Broker.
 func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
-	errs := make([]error, len(msgs))
 	t, known := p.b.opts.Topic(topic)
 	if !known {
-		for i := range errs {
-			errs[i] = unroutable("publish to %q: the config has no such topic; add it under topics", topic)
-		}
-		return broker.PublishFailed(errs)
+		err := unroutable("publish to %q: the config has no such topic; add it under topics", topic)
+		return allFailed(len(msgs), err)
 	}
-	batch := &batch{p: p, topic: t, msgs: msgs, records: make([]*sarama.ProducerMessage, len(msgs))}
-	batch.send(errs, p.route)
-	batch.await(errs)
-	batch.again(errs)
-	for i, err := range errs {
-		if err != nil {
-			errs[i] = batch.explain(i, err)
-		}
+	batch := batch{p: p, topic: t, sendings: make([]sending, len(msgs))}
+	for i, msg := range msgs {
+		batch.sendings[i].msg = msg
+		batch.send(&batch.sendings[i])
+	}
+	failed := false
+	for i := range batch.sendings {
+		batch.sendings[i].await()
+		failed = failed || batch.sendings[i].err != nil
+	}
+	if !failed {
+		return nil
+	}
+	batch.again()
+	return batch.explain()
+}
+
+func allFailed(n int, err error) error {
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = err
 	}
 	return broker.PublishFailed(errs)
 }
@@ -96,121 +107,111 @@ func (p *publisher) bound() context.Context {
 	defer p.mu.Unlock()
 	if now := time.Now(); now.Sub(p.renewed) > time.Second {
 		p.renewed = now
-		p.limit, p.unused = context.WithTimeout(context.Background(), publishTime)
+		p.limit, p.unused = context.WithTimeout(context.Background(), publishTime+time.Second)
 	}
 	return p.limit
 }
 
+// sending is one message of a Publish.
+type sending struct {
+	msg    *message.Message
+	own    context.Context // the message's
+	limit  context.Context // the same, or what bounds a message without a deadline
+	result ticket          // nil: it was not handed to a producer
+	bulk   bool            // it shared a batch
+	err    error
+}
+
+// await waits for the result.
+func (s *sending) await() {
+	if s.err != nil {
+		return
+	}
+	select {
+	case s.err = <-s.result:
+		s.result.done()
+	case <-s.own.Done():
+		s.err = unconfirmed(s.own.Err())
+	case <-s.limit.Done():
+		s.err = unconfirmed(s.limit.Err())
+	}
+}
+
+func unconfirmed(err error) error {
+	return fmt.Errorf("no confirmation yet, it may still be published: %w", err)
+}
+
 // batch is one Publish.
 type batch struct {
-	p       *publisher
-	topic   pipeline.Topic
-	msgs    []*message.Message
-	records []*sarama.ProducerMessage
-	missing *bool // whether the topic is not there; nil: not asked yet
+	p        *publisher
+	topic    pipeline.Topic
+	sendings []sending
 }
 
-// context returns the contexts that bound the i-th message.
-func (b *batch) context(i int) (own, limit context.Context) {
-	own = b.msgs[i].Context()
-	if _, bounded := own.Deadline(); bounded {
-		return own, own
+// send hands a message to its producer.
+func (b *batch) send(s *sending) {
+	if limit := b.topic.MaxMessage; limit > 0 && size(s.msg) > limit {
+		s.err = tooLarge("%d bytes of payload and metadata are over max_message, %d", size(s.msg), limit)
+		return
 	}
-	return own, b.p.bound()
-}
-
-// send hands every message that has no error yet to its producer.
-func (b *batch) send(errs []error, route func(*sarama.ProducerMessage) *producer) {
-	for i, msg := range b.msgs {
-		if errs[i] != nil {
-			continue
-		}
-		if limit := b.topic.MaxMessage; limit > 0 && size(msg) > limit {
-			errs[i] = tooLarge("%d bytes of payload and metadata are over max_message, %d", size(msg), limit)
-			continue
-		}
-		record := encode(b.topic, msg)
-		record.Metadata = make(ticket, 1)
-		b.records[i] = record
-		own, limit := b.context(i)
-		errs[i] = route(record).send(own, limit, record)
+	s.own = s.msg.Context()
+	s.limit = s.own
+	if _, bounded := s.own.Deadline(); !bounded {
+		s.limit = b.p.bound()
 	}
-}
-
-// await waits for the result of every message that was sent.
-func (b *batch) await(errs []error) {
-	for i, record := range b.records {
-		if errs[i] != nil || record == nil {
-			continue
-		}
-		own, limit := b.context(i)
-		select {
-		case errs[i] = <-record.Metadata.(ticket):
-			continue
-		default:
-		}
-		select {
-		case errs[i] = <-record.Metadata.(ticket):
-		case <-own.Done():
-			errs[i] = fmt.Errorf("no confirmation yet, it may still be published: %w", own.Err())
-		case <-limit.Done():
-			errs[i] = fmt.Errorf("no confirmation yet, it may still be published: %w", limit.Err())
-		}
-	}
+	record := encode(b.topic, s.msg)
+	to := b.p.route(record)
+	s.bulk = to == b.p.bulk
+	s.result = newTicket()
+	record.Metadata = s.result
+	s.err = to.send(s.own, s.limit, record)
 }
 
 // again sends the messages that shared a batch that was too large once more,
 // each in a batch of its own.
-func (b *batch) again(errs []error) {
-	left := make([]error, len(errs))
-	repeat := false
-	for i, err := range errs {
-		if left[i] = errSkip; saysTooLarge(err) && b.p.route(b.records[i]) == b.p.bulk {
-			left[i], repeat = nil, true
+func (b *batch) again() {
+	var repeated []*sending
+	for i := range b.sendings {
+		if s := &b.sendings[i]; s.bulk && saysTooLarge(s.err) {
+			b.p.small.Store(b.topic.Name, true)
+			b.send(s)
+			repeated = append(repeated, s)
 		}
 	}
-	if !repeat {
-		return
-	}
-	b.p.small.Store(b.topic.Name, true)
-	b.send(left, func(*sarama.ProducerMessage) *producer { return b.p.alone })
-	b.await(left)
-	for i, err := range left {
-		if !errors.Is(err, errSkip) {
-			errs[i] = err
-		}
+	for _, s := range repeated {
+		s.await()
 	}
 }
 
-var errSkip = errors.New("skip")
-
-// explain gives the error of the i-th message its reason.
-func (b *batch) explain(i int, err error) error {
-	name := b.topic.Name
-	switch {
-	case pipeline.IsPermanent(err):
-	case saysTooLarge(err):
-		err = tooLarge("%d bytes are over the broker's limit; raise the topic's max_message, or max.message.bytes: %w",
-			size(b.msgs[i]), err)
-	case refused(err):
-		err = permanent(pipeline.ReasonRejected, "the broker refuses the record: %w", err)
-	case saysUnknown(err) && b.topicMissing():
-		err = unroutable("the broker has no topic %q: %w; create it, or set its provision to create", name, err)
-	default:
-		err = unavailable(err)
-	}
-	return fmt.Errorf("publish to %s: %w", name, err)
-}
-
-// topicMissing asks the cluster whether the topic is not there, once.
-func (b *batch) topicMissing() bool {
-	if b.missing == nil {
+// explain returns the error of a Publish, each message's with its reason.
+func (b *batch) explain() error {
+	errs := make([]error, len(b.sendings))
+	missing := sync.OnceValue(func() bool {
 		ctx, cancel := context.WithTimeout(b.p.ctx, answerTimeout)
 		defer cancel()
-		missing := b.p.b.topicMissing(ctx, b.topic.Name)
-		b.missing = &missing
+		return b.p.b.topicMissing(ctx, b.topic.Name)
+	})
+	for i := range b.sendings {
+		if s := &b.sendings[i]; s.err != nil {
+			errs[i] = fmt.Errorf("publish to %s: %w", b.topic.Name, b.reason(s, missing))
+		}
 	}
-	return *b.missing
+	return broker.PublishFailed(errs)
+}
+
+func (b *batch) reason(s *sending, missing func() bool) error {
+	switch {
+	case pipeline.IsPermanent(s.err):
+		return s.err
+	case saysTooLarge(s.err):
+		return tooLarge("%d bytes are over the broker's limit; raise the topic's max_message, or max.message.bytes: %w",
+			size(s.msg), s.err)
+	case refused(s.err):
+		return permanent(pipeline.ReasonRejected, "the broker refuses the record: %w", s.err)
+	case saysUnknown(s.err) && missing():
+		return unroutable("the broker has no topic %q: %w; create it, or set its provision to create", b.topic.Name, s.err)
+	}
+	return unavailable(s.err)
 }
 
 // size is what max_message counts.

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline"
-	"github.com/waybill-dev/waybill/pipeline/broker"
 )
 
 func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
@@ -26,7 +25,7 @@ func key(n int) string { return strconv.Itoa(n) }
 // still for 12 seconds.
 func TestRebalance_SlowHandlerDoesNotStallTheGroup(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 4)
+	b := newRig(t, cluster(kafkaBrokers(t)), 4)
 	one, two := b.start("one"), b.start("two")
 	const slow = 12 * time.Second
 	var slowBegan, slowEnded, done atomic.Int64
@@ -64,12 +63,81 @@ func TestRebalance_SlowHandlerDoesNotStallTheGroup(t *testing.T) {
 	require.EqualValues(t, 1, slowBegan.Load(), "the slow message was handled once")
 }
 
+// While one member waits for its slow handlers before it joins anew, another
+// waits in its own join for that, as the group's protocol has it. It goes on
+// fetching for the partitions that stay with it.
+func TestRebalance_JoiningMemberFetchesOn(t *testing.T) {
+	t.Parallel()
+	b := newRig(t, cluster(kafkaBrokers(t)), 6)
+	const slow = 8 * time.Second
+	var began, ended atomic.Int64
+	progress := map[string]*atomic.Int64{"one": {}, "two": {}, "three": {}}
+	handle := func(name string) func(*message.Message) {
+		return func(msg *message.Message) {
+			if msg.UUID == "slow" && name == "one" {
+				began.Add(1)
+				select {
+				case <-time.After(slow):
+				case <-msg.Context().Done():
+					return
+				}
+				ended.Add(1)
+			}
+			msg.Ack()
+			progress[name].Add(1)
+		}
+	}
+	drivers := make(map[string]*Broker)
+	for name := range progress {
+		drivers[name] = b.start(name)
+	}
+	published := 0
+	publish := func() {
+		b.publish(drivers["one"], published, published+20, key)
+		published += 20
+	}
+	for _, name := range []string{"one", "two"} {
+		b.consume(drivers[name], handle(name))
+		b.eventually(func() bool { publish(); return progress[name].Load() > 0 }, name+" works")
+	}
+	for partition := range 6 { // a slow message in each partition
+		n := 0
+		for partitionOf(t, key(n), 6) != partition {
+			n++
+		}
+		msg := keyedMessage(key(n))
+		msg.UUID = "slow"
+		require.NoError(t, drivers["one"].Publisher().Publish(b.topic.Name, msg))
+	}
+	b.eventually(func() bool { return began.Load() >= 3 }, "slow handlers run in all partitions of one")
+	start := time.Now()
+	// Both must give up a partition. One waits for its handlers; two does so
+	// at once, and joins anew, which lasts until one has.
+	b.consume(drivers["three"], handle("three"))
+	seen, last, longest := map[string]int64{}, map[string]time.Time{}, map[string]time.Duration{}
+	for time.Since(start) < slow-time.Second {
+		publish()
+		for _, name := range []string{"one", "two"} {
+			now := progress[name].Load()
+			if last[name].IsZero() || now > seen[name] {
+				seen[name], last[name] = now, time.Now()
+			}
+			longest[name] = max(longest[name], time.Since(last[name]))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	require.Zero(t, ended.Load(), "the slow handlers still run")
+	for name, longest := range longest {
+		require.Less(t, longest, 2*time.Second, "the longest time in which member %s handled nothing", name)
+	}
+}
+
 // A message that fails for ever neither keeps its member from giving up its
 // partitions nor makes it a zombie that runs nothing else. With the published
 // adapter the old member never handled anything again.
 func TestRebalance_PoisonHandlerMakesNoZombie(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 4)
+	b := newRig(t, cluster(kafkaBrokers(t)), 4)
 	names := []string{"one", "two"}
 	var mu sync.Mutex
 	good := map[string]map[string]bool{"one": {}, "two": {}}
@@ -136,7 +204,7 @@ func TestRebalance_PoisonHandlerMakesNoZombie(t *testing.T) {
 // keep the other partitions from being read.
 func TestBackpressure_OneStuckPartitionBlocksNoOther(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 2)
+	b := newRig(t, cluster(kafkaBrokers(t)), 2)
 	driver := b.start("c")
 	keyOf := [2]string{}
 	for n := 0; keyOf[0] == "" || keyOf[1] == ""; n++ {
@@ -197,97 +265,9 @@ func keyedMessage(key string) *message.Message {
 }
 
 // committed reads what the subscription has committed of a partition.
-func (b *bench) committed(driver *Broker, partition int32) position {
+func (b *rig) committed(driver *Broker, partition int32) position {
 	c := committer{b: driver, group: b.sub.Name, topic: b.topic.Name}
 	at, err := c.read(partition)
 	require.NoError(b, err)
 	return at
-}
-
-// crash ends a driver as SIGKILL does: its connections are cut, and nothing
-// more of it reaches Kafka.
-func crash(driver *Broker) { driver.cancel() }
-
-// A crash in the middle of out-of-order acks repeats what was open, and of
-// what was done above only what the last quarter of a second brought.
-func TestCrash_KeepsWhatIsDoneOutOfOrder(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1, func(s *broker.Subscription) { s.Concurrency, s.InFlight = 100, 100 })
-	one := b.start("same")
-	b.publish(one, 0, 100, nil)
-	var done atomic.Int64
-	b.consume(one, func(msg *message.Message) {
-		if n, _ := strconv.Atoi(msg.UUID); n%10 == 3 {
-			<-msg.Context().Done() // stays open
-			return
-		}
-		msg.Ack()
-		done.Add(1)
-	})
-	b.eventually(func() bool { return done.Load() == 90 && len(b.committed(b.start("w"), 0).above) == 87 }, "all but ten are done and committed")
-	crash(one)
-
-	began := time.Now()
-	two := b.start("same")
-	var mu sync.Mutex
-	again := map[string]bool{}
-	b.consume(two, func(msg *message.Message) {
-		mu.Lock()
-		again[msg.UUID] = pipeline.OriginOf(msg.Context()).Redelivered
-		mu.Unlock()
-		msg.Ack()
-	})
-	b.publish(two, 1000, 1001, nil)
-	b.eventually(func() bool { mu.Lock(); defer mu.Unlock(); _, ok := again["1000"]; return ok && len(again) >= 11 }, "the open ones come again")
-	require.Less(t, time.Since(began), sessionTimeout/2, "under its name a member need not wait for its old session to end")
-	mu.Lock()
-	defer mu.Unlock()
-	require.Len(t, again, 11)
-	for n := 3; n < 100; n += 10 {
-		redelivered, came := again[strconv.Itoa(n)]
-		require.True(t, came, "%d", n)
-		require.True(t, redelivered, "%d says that it may have been handed out before", n)
-	}
-}
-
-// Where nothing was left in hand, nothing is suspected afterwards.
-func TestDrain_LeavesNoSuspects(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1)
-	for round := range 2 {
-		driver := b.start("c" + strconv.Itoa(round))
-		b.publish(driver, round*10, round*10+10, nil)
-		var got, suspects atomic.Int64
-		s := b.consume(driver, func(msg *message.Message) {
-			if pipeline.OriginOf(msg.Context()).Redelivered {
-				suspects.Add(1)
-			}
-			got.Add(1)
-			msg.Ack()
-		})
-		b.eventually(func() bool { return got.Load() == 10 }, "ten come")
-		require.Zero(t, suspects.Load(), "round %d", round)
-		began := time.Now()
-		drained(t, s)
-		require.Less(t, time.Since(began), 3*time.Second)
-		require.True(t, b.committed(driver, 0).clean)
-	}
-}
-
-// A member that drains leaves the group, though it has an instance name:
-// another takes over at once, and not when the session has ended.
-func TestDrain_OthersTakeOverAtOnce(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 2)
-	one, two := b.start("one"), b.start("two")
-	var ones, twos atomic.Int64
-	s := b.consume(one, func(msg *message.Message) { ones.Add(1); msg.Ack() })
-	b.publish(one, 0, 10, key)
-	b.eventually(func() bool { return ones.Load() == 10 }, "one works alone")
-	drained(t, s)
-	began := time.Now()
-	b.consume(two, func(msg *message.Message) { twos.Add(1); msg.Ack() })
-	b.publish(two, 10, 20, key)
-	b.eventually(func() bool { return twos.Load() == 10 }, "two takes over")
-	require.Less(t, time.Since(began), sessionTimeout/2)
 }

@@ -17,7 +17,7 @@ import (
 // newest message, and receives none of the ten that were there.
 func TestT9_FirstStartIsOldest(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 4)
+	b := newRig(t, cluster(kafkaBrokers(t)), 4)
 	b.publish(b.start("p"), 0, 10, nil)
 	var got atomic.Int64
 	b.consume(b.start("c"), func(msg *message.Message) { got.Add(1); msg.Ack() })
@@ -29,7 +29,7 @@ func TestT9_FirstStartIsOldest(t *testing.T) {
 // the gap is an incident with its size.
 func TestT9_FallenOffRetention(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1)
+	b := newRig(t, cluster(kafkaBrokers(t)), 1)
 	driver := b.start("c")
 	b.publish(driver, 0, 10, nil)
 	var got atomic.Int64
@@ -51,13 +51,13 @@ func TestT9_FallenOffRetention(t *testing.T) {
 // fetched goes out of retention under it.
 func TestT9_FallenOffRetentionWhileReading(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1, func(s *broker.Subscription) { s.Concurrency, s.InFlight = 1, 1 })
+	b := newRig(t, cluster(kafkaBrokers(t)), 1, func(s *broker.Subscription) { s.Concurrency, s.InFlight = 1, 1 })
 	driver := b.start("c")
 	b.publish(driver, 0, 1, nil)
 	gate := make(chan struct{})
 	var got atomic.Int64
-	b.consume(driver, func(msg *message.Message) { <-gate; got.Add(1); msg.Ack() })
-	b.eventually(func() bool { return driver.members[b.sub.Name] != nil }, "it reads")
+	s := b.consume(driver, func(msg *message.Message) { <-gate; got.Add(1); msg.Ack() })
+	b.eventually(func() bool { return s.InFlight() == 1 }, "it reads")
 	payload := make([]byte, 900_000)
 	for n := range 60 { // far more than is fetched ahead
 		msg := message.NewMessage(string(rune('a'+n)), payload)
@@ -75,7 +75,7 @@ func TestT9_FallenOffRetentionWhileReading(t *testing.T) {
 // A log that ends before the committed offset was cut, or is another one.
 func TestStart_CommittedBeyondTheEnd(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1)
+	b := newRig(t, cluster(kafkaBrokers(t)), 1)
 	driver := b.start("c")
 	b.publish(driver, 0, 10, nil)
 	group := committer{b: driver, group: b.sub.Name, topic: b.topic.Name}
@@ -90,7 +90,7 @@ func TestStart_CommittedBeyondTheEnd(t *testing.T) {
 // subscription that began at the newest message.
 func TestStart_NewPartitionIsReadWhole(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, cluster(kafkaBrokers(t)), 1, func(s *broker.Subscription) { s.Start = pipeline.Start{Newest: true} })
+	b := newRig(t, cluster(kafkaBrokers(t)), 1, func(s *broker.Subscription) { s.Start = pipeline.Start{Newest: true} })
 	require.NoError(t, b.admin(t).CreatePartitions(b.topic.Name, 3, nil, false))
 	driver := b.start("c")
 	b.eventually(func() bool {

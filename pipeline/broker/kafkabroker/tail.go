@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ import (
 // compaction has taken.
 const tailIdle = 2 * time.Second
 
+// leaderWait is how long a tail waits for partitions to have leaders.
+const leaderWait = 5 * time.Second
+
 // Tail reads the topic's partitions without a group, so that nobody notices.
 // See broker.Admin.
 func (b *Broker) Tail(ctx context.Context, topic pipeline.Topic, opts broker.TailOptions, f func(*message.Message) error) error {
@@ -28,7 +32,7 @@ func (b *Broker) Tail(ctx context.Context, topic pipeline.Topic, opts broker.Tai
 	defer l.close()
 	t := &tail{b: b, link: l, topic: topic, opts: opts, records: make(chan *sarama.ConsumerMessage)}
 	var begun *tailing
-	if err := b.ask(ctx, func() (err error) { begun, err = t.begin(); return err }); err != nil {
+	if err := b.ask(ctx, func() (err error) { begun, err = t.settled(ctx); return err }); err != nil {
 		if saysUnknown(err) {
 			return unroutable("tail %s: the broker has no such topic: %w", topic.Name, err)
 		}
@@ -56,6 +60,27 @@ type tailing struct {
 	feeds []sarama.PartitionConsumer
 	quit  chan struct{}
 	work  sync.WaitGroup
+}
+
+// settled begins once the partitions' leaders are known: those of a topic that
+// was just made, or has just moved, take a moment.
+func (t *tail) settled(ctx context.Context) (*tailing, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderWait)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		begun, err := t.begin()
+		if !errors.Is(err, sarama.ErrNotLeaderForPartition) && !errors.Is(err, sarama.ErrLeaderNotAvailable) {
+			return begun, err
+		}
+		select {
+		case <-tick.C:
+			_ = t.link.RefreshMetadata(t.topic.Name) // the next try says what is wrong
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 func (t *tail) begin() (*tailing, error) {

@@ -10,12 +10,15 @@ import (
 )
 
 const (
-	// gatherFor is how long acknowledgements are gathered into one. It costs
-	// prefetch, not latency.
-	gatherFor = time.Millisecond
-	// aboveWait is how long what is done behind a slow message waits for it,
-	// before it is acknowledged one by one.
-	aboveWait = 25 * time.Millisecond
+	// gatherFor and gatherMost bound how long, and how many, finished
+	// messages are gathered into one acknowledgement: for a quorum queue each
+	// is an entry of its log. That costs prefetch, and so less of it is
+	// gathered where the prefetch is small; it costs no latency.
+	gatherFor  = 5 * time.Millisecond
+	gatherMost = 64
+	// aboveFor is how long what is finished behind a slow message waits for
+	// it, before it is acknowledged one by one.
+	aboveFor = 25 * time.Millisecond
 )
 
 // acker acknowledges what a claim says is done: the prefix with one
@@ -24,9 +27,12 @@ const (
 type acker struct {
 	ch       *amqp.Channel
 	claim    *broker.Claim
-	maxAbove int // as many are acknowledged at once, lest the prefetch runs out
+	most     int // this many of the prefix are acknowledged at once
+	maxAbove int // and this many above it, lest the prefetch runs out
 
 	progress broker.Progress
+	tag      int64   // up to which all is done, and outstanding itself; 0: nothing new
+	below    int     // how many it stands for
 	above    []int64 // done above the prefix and not acknowledged
 	acked    bool    // something was acknowledged; read it after stop
 
@@ -37,7 +43,8 @@ type acker struct {
 
 func newAcker(ch *amqp.Channel, claim *broker.Claim, prefetch int) *acker {
 	return &acker{
-		ch: ch, claim: claim, maxAbove: prefetch/4 + 1,
+		ch: ch, claim: claim,
+		most: min(prefetch/16+1, gatherMost), maxAbove: prefetch/4 + 1,
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -45,37 +52,31 @@ func newAcker(ch *amqp.Channel, claim *broker.Claim, prefetch int) *acker {
 // run acknowledges until stop.
 func (a *acker) run() {
 	defer close(a.done)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	var due <-chan time.Time // timer's, while something above waits
+	below, above := newAlarm(), newAlarm()
+	defer below.timer.Stop()
+	defer above.timer.Stop()
 	for {
 		select {
 		case <-a.claim.Changed():
-			a.gather()
-			a.flush(false)
-		case <-due:
-			a.flush(true)
+			a.collect()
+		case <-below.due:
+			a.ackBelow()
+		case <-above.due:
+			a.ackAbove()
 		case <-a.quit:
-			a.flush(true)
+			a.collect()
+			a.ackBelow()
+			a.ackAbove()
 			return
 		}
-		switch {
-		case len(a.above) == 0:
-			due = nil
-		case due == nil:
-			timer.Reset(aboveWait)
-			due = timer.C
+		if a.below >= a.most {
+			a.ackBelow()
 		}
-	}
-}
-
-// gather waits a moment for more.
-func (a *acker) gather() {
-	timer := time.NewTimer(gatherFor)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-a.quit:
+		if len(a.above) >= a.maxAbove {
+			a.ackAbove()
+		}
+		below.set(a.below > 0, gatherFor)
+		above.set(len(a.above) > 0, aboveFor)
 	}
 }
 
@@ -85,35 +86,42 @@ func (a *acker) stop() {
 	<-a.done
 }
 
-// flush acknowledges what is done; with all, also above the prefix.
-func (a *acker) flush(all bool) {
+// collect takes what is newly done.
+//
+// RabbitMQ closes the channel for a tag that is not outstanding, also with
+// multiple. So tag is not simply the end of the prefix, which may have been
+// acknowledged above it before, but the highest in it that was not.
+func (a *acker) collect() {
 	a.progress = a.claim.Take(a.progress)
-	a.above = append(a.above, a.progress.Above...)
-	// RabbitMQ closes the channel for a tag that is not outstanding, also
-	// with multiple: so the tag is the highest of the prefix that was not
-	// acknowledged above it before.
-	tag := int64(0)
+	a.below += len(a.progress.Prefix)
 	if n := len(a.progress.Prefix); n > 0 {
-		tag = a.progress.Prefix[n-1]
+		a.tag = max(a.tag, a.progress.Prefix[n-1])
 	}
+	a.above = append(a.above, a.progress.Above...)
 	waiting := a.above[:0]
 	for _, pos := range a.above {
-		if pos <= a.progress.UpTo {
-			tag = max(tag, pos)
-		} else {
+		if pos > a.progress.UpTo {
 			waiting = append(waiting, pos)
+			continue
 		}
+		a.tag = max(a.tag, pos)
+		a.below++
 	}
 	a.above = waiting
-	if tag > 0 {
-		a.ack(tag, true)
+}
+
+func (a *acker) ackBelow() {
+	if a.tag > 0 {
+		a.ack(a.tag, true)
 	}
-	if all || len(a.above) >= a.maxAbove {
-		for _, pos := range a.above {
-			a.ack(pos, false)
-		}
-		a.above = a.above[:0]
+	a.tag, a.below = 0, 0
+}
+
+func (a *acker) ackAbove() {
+	for _, pos := range a.above {
+		a.ack(pos, false)
 	}
+	a.above = a.above[:0]
 }
 
 // ack sends one acknowledgement. An error means that the channel is lost, and
@@ -121,5 +129,30 @@ func (a *acker) flush(all bool) {
 func (a *acker) ack(tag int64, multiple bool) {
 	if a.ch.Ack(uint64(tag), multiple) == nil { //nolint:gosec // a delivery tag, from 1
 		a.acked = true
+	}
+}
+
+// alarm is a timer that runs while something waits.
+type alarm struct {
+	timer *time.Timer
+	due   <-chan time.Time // nil while nothing waits
+}
+
+func newAlarm() *alarm {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &alarm{timer: timer}
+}
+
+// set starts the alarm if something waits and it is not running, and stops it
+// if nothing does.
+func (a *alarm) set(waits bool, d time.Duration) {
+	switch {
+	case !waits:
+		a.timer.Stop()
+		a.due = nil
+	case a.due == nil:
+		a.timer.Reset(d)
+		a.due = a.timer.C
 	}
 }

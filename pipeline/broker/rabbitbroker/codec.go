@@ -125,7 +125,9 @@ func encode(l layout, msg *message.Message) (*outgoing, error) {
 		out.Headers[name] = restore(name, text, &w)
 	}
 	if l.topic.Partitions > 1 && msg.Metadata[pipeline.MetaPartitionKey] == "" {
-		out.Headers[pipeline.MetaPartitionKey] = broker.Key(l.topic, msg)
+		if key := broker.Key(l.topic, msg); key != "" { // what partitions are chosen by
+			out.Headers[pipeline.MetaPartitionKey] = key
+		}
 	}
 	writeProperties(&out.Publishing, &w)
 	out.Headers[headerID] = msg.UUID

@@ -49,11 +49,11 @@ func newConsumer(r *reader, ch *amqp.Channel) (*consumer, error) {
 	return c, nil
 }
 
-// consume delivers and acknowledges. It returns nil once intake was done and
-// everything has ended in order, else why the channel ended; then the claim
-// is still open.
-func (c *consumer) consume(ctx, intake context.Context) error {
-	taking, lost := context.WithCancelCause(intake)
+// consume delivers and acknowledges. It returns nil once the window drains and
+// everything has ended in order, else why the channel ended; then the claim is
+// still open.
+func (c *consumer) consume(ctx context.Context) error {
+	taking, lost := context.WithCancelCause(c.intake)
 	defer lost(nil)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -69,7 +69,7 @@ func (c *consumer) consume(ctx, intake context.Context) error {
 	defer a.stop()
 
 	c.take(taking)
-	if intake.Err() == nil { // the broker ended it
+	if !c.draining() { // the broker ended it
 		a.stop() // what is done goes out if the channel is still there
 		c.hangUp(false)
 		if cause := context.Cause(taking); cause != nil {

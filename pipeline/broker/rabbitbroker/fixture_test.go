@@ -259,3 +259,16 @@ func contains(s string, parts ...string) bool {
 }
 
 var errStop = errors.New("stop")
+
+// until acks once gate is closed, and leaves the message if its context ends
+// before.
+func until(gate <-chan struct{}) func(*message.Message) bool {
+	return func(msg *message.Message) bool {
+		select {
+		case <-gate:
+			return true
+		case <-msg.Context().Done():
+			return false
+		}
+	}
+}

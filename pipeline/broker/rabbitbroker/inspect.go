@@ -27,17 +27,37 @@ func (b *Broker) Inspect(ctx context.Context, topics []pipeline.Topic, subs []br
 		rows = append(rows, row)
 	}
 	for _, topic := range topics {
-		l := layoutOf(topic)
-		if read[topic.Name] || l.ownQueue() == "" {
-			continue
-		}
-		row, err := b.status(ctx, topic.Name, l, []string{l.ownQueue()})
+		row, err := b.ownStatus(ctx, layoutOf(topic), read[topic.Name])
 		if err != nil {
 			return nil, fmt.Errorf("inspect topic %s: %w", topic.Name, err)
 		}
-		rows = append(rows, row)
+		if row != nil {
+			rows = append(rows, *row)
+		}
 	}
 	return rows, nil
+}
+
+// ownStatus is the line of the queue that a topic has because nobody reads
+// it; nil: it has none, or it is a subscription's.
+func (b *Broker) ownStatus(ctx context.Context, l layout, isRead bool) (*broker.Status, error) {
+	own := l.ownQueue()
+	if own == "" || isRead && l.queue != "" {
+		return nil, nil //nolint:nilnil // no line
+	}
+	if !isRead {
+		row, err := b.status(ctx, l.topic.Name, l, []string{own})
+		return &row, err
+	}
+	counts, err := b.count(ctx, own)
+	if err != nil || counts.Consumers > 0 {
+		return nil, nil //nolint:nilerr,nilnil // there is none, or somebody else's
+	}
+	return &broker.Status{
+		Name: l.topic.Name, Topic: l.topic.Name, Ready: int64(counts.Messages), InFlight: -1,
+		Problems: []string{fmt.Sprintf("queue %s is left from when nobody read the topic, and keeps a copy of each message: "+
+			"publish again what is needed of it, then delete it", own)},
+	}, nil
 }
 
 // status adds up the queues of one line. An error means that the broker could
@@ -58,7 +78,7 @@ func (b *Broker) status(ctx context.Context, name string, l layout, queues []str
 	}
 	if b.api == nil {
 		row.InFlight = -1
-		row.Problems = append(row.Problems, "existence and ready count only: set management_url to see bindings and what is in flight")
+		row.Notes = append(row.Notes, "existence and ready count only: set management_url to see bindings and what is in flight")
 		return row, nil
 	}
 	if err := b.askManagement(ctx, l, queues, &row); err != nil {

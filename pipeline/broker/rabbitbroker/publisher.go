@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,9 +50,20 @@ func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
 	for i, msg := range msgs {
 		jobs[i] = p.prepare(topic, msg)
 	}
-	pauses := newBackoff()
+	var pauses *backoff.ExponentialBackOff
 	for p.round(jobs) {
+		if pauses == nil {
+			pauses = newBackoff()
+		}
 		p.pause(jobs, pauses)
+	}
+	return outcome(jobs)
+}
+
+func outcome(jobs []job) error {
+	failed := func(j job) bool { return j.err != nil }
+	if !slices.ContainsFunc(jobs, failed) {
+		return nil
 	}
 	errs := make([]error, len(jobs))
 	for i := range jobs {

@@ -124,7 +124,7 @@ func TestBarrier(t *testing.T) {
 					}
 					f.mustPublish(sub.Topic, msgs...)
 					b, gate := f.open(), make(chan struct{})
-					c := f.consume(b, sub, func(*message.Message) bool { <-gate; return true })
+					c := f.consume(b, sub, until(gate))
 					f.eventually(func() bool { return c.count() == total }, "all run")
 					drained := make(chan struct{})
 					go func() { defer close(drained); c.drain() }()
@@ -136,6 +136,75 @@ func TestBarrier(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestBarrier_Singles: when the time is up, half of the messages are done, each
+// between two that are not. So they are acked one by one, right before the
+// channel closes: those, and only those, do not come back.
+func TestBarrier_Singles(t *testing.T) {
+	t.Parallel()
+	const total = 256
+	f := setup(t)
+	sub := f.sub(f.topic("in", nil), pipeline.OrderingNone, total)
+	f.provision(sub)
+	for round := range 5 {
+		var want []string
+		msgs := make([]*message.Message, total)
+		for i := range msgs {
+			msgs[i] = text(fmt.Sprintf("%d-%d", round, i), "x")
+			if i%2 == 1 {
+				msgs[i].Metadata.Set("stuck", "yes")
+				want = append(want, msgs[i].UUID)
+			}
+		}
+		f.mustPublish(sub.Topic, msgs...)
+		b, gate := f.open(), make(chan struct{})
+		var finished sync.WaitGroup
+		finished.Add(total / 2)
+		c := f.consume(b, sub, func(msg *message.Message) bool {
+			if msg.Metadata.Get("stuck") != "" {
+				<-msg.Context().Done()
+				return false
+			}
+			defer finished.Done()
+			return until(gate)(msg)
+		})
+		f.eventually(func() bool { return c.count() == total }, "all run")
+		ctx, timeIsUp := context.WithCancel(context.Background())
+		drained := make(chan error, 1)
+		go func() { drained <- c.sub.Drain(ctx) }()
+		close(gate)
+		finished.Wait()
+		f.eventually(func() bool { return c.sub.InFlight() == total/2 }, "half are done")
+		timeIsUp()
+		require.Error(t, <-drained)
+		<-c.done
+		require.NoError(t, b.Close())
+		require.Equal(t, want, comeBack(f, sub), "messages that came back, in order")
+	}
+}
+
+// TestAck_SlowHead: what is done behind a slow message is acked while it runs,
+// and acking it in the end does not name a tag a second time.
+func TestAck_SlowHead(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	sub := f.sub(f.topic("in", nil), pipeline.OrderingNone, 8)
+	f.provision(sub)
+	head := make(chan struct{})
+	c := f.consume(f.b, sub, func(msg *message.Message) bool { return msg.UUID != "0" || until(head)(msg) })
+	for i := range 200 {
+		f.mustPublish(sub.Topic, text(fmt.Sprint(i), "x"))
+	}
+	f.eventually(func() bool { return c.count() == 200 }, "the others pass")
+	f.eventually(func() bool { return unacked(f, sub) == 1 }, "and are acked")
+	close(head)
+	f.eventually(func() bool { return unacked(f, sub) == 0 }, "the head too")
+	f.mustPublish(sub.Topic, text("200", "x"))
+	f.eventually(func() bool { return c.count() == 201 }, "it goes on")
+	c.drain()
+	require.Equal(t, 201, c.count(), "once each")
+	require.NotContains(t, f.log.String(), "cannot read", "the channel was closed")
 }
 
 // comeBack lists what the queue hands out, until it hands out what is
@@ -165,7 +234,7 @@ func TestBarrier_NoTakeover(t *testing.T) {
 	f.provision(sub)
 	f.mustPublish(sub.Topic, keyed("a"), keyed("b"))
 	finish := make(chan struct{})
-	one := f.consume(f.open(), sub, func(*message.Message) bool { <-finish; return true })
+	one := f.consume(f.open(), sub, until(finish))
 	one.first()
 	two := f.consume(f.open(), sub, nil)
 	drained := make(chan struct{})
@@ -202,9 +271,9 @@ func TestBarrier_AutoDelete(t *testing.T) {
 	require.NotContains(t, f.log.String(), "may be handed out again")
 }
 
-// TestChannelClosed: a channel that the broker closes is opened again, and
-// what was not acked comes again.
-func TestChannelClosed(t *testing.T) {
+// TestConnectionLost: a connection that breaks under a handler is made again,
+// and what was not acked comes again.
+func TestConnectionLost(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	sub := f.sub(f.topic("in", nil), pipeline.OrderingNone, 2)
@@ -212,17 +281,18 @@ func TestChannelClosed(t *testing.T) {
 	f.mustPublish(sub.Topic, text("a", "x"), text("b", "x"))
 	var once sync.Once
 	c := f.consume(f.b, sub, func(msg *message.Message) bool {
-		once.Do(func() { closeByTag(t, f) })
+		once.Do(func() { breakConnection(t, f) })
 		return true
 	})
-	f.eventually(func() bool { return f.ready(sub.Name) == 0 && c.sub.InFlight() == 0 && c.count() >= 2 }, "all are handled")
+	f.eventually(func() bool { return c.count() >= 3 }, "it comes again")
+	f.mustPublish(sub.Topic, text("c", "x")) // behind all that came back
+	f.eventually(func() bool { all := c.all(); return all[len(all)-1].UUID == "c" }, "it goes on")
 	c.drain()
-	require.NoError(t, f.b.Close())
-	require.Zero(t, f.ready(sub.Name))
+	require.Empty(t, comeBack(f, sub))
 }
 
-// closeByTag breaks the connection that reads, as a network would.
-func closeByTag(t *testing.T, f *bundle) {
+// breakConnection breaks the connection that reads, as a network would.
+func breakConnection(t *testing.T, f *bundle) {
 	conn, err := f.b.consume.connection(context.Background())
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())

@@ -36,23 +36,14 @@ func (s *source) Run(ctx context.Context, w *broker.Window) error {
 	if _, err := planOf(s.layout, []broker.Subscription{s.sub}); err != nil {
 		return err
 	}
-	// intake ends when nothing more is to be taken.
-	intake, stop := context.WithCancel(ctx)
-	defer stop()
-	var group sync.WaitGroup
-	defer group.Wait()
-	group.Go(func() {
-		select {
-		case <-w.Draining():
-			stop()
-		case <-intake.Done():
-		}
-	})
 	var readers sync.WaitGroup
+	defer readers.Wait()
+	// intake lets go of whoever waits for the broker when the window drains.
+	intake, stop := context.WithCancel(ctx)
 	for _, queue := range s.layout.queues(s.sub) {
-		readers.Go(func() { (&reader{source: s, queue: queue, window: w}).run(ctx, intake) })
+		readers.Go(func() { (&reader{source: s, queue: queue, window: w, intake: intake}).run(ctx) })
 	}
-	readers.Wait()
+	<-w.Draining()
 	stop()
 	return nil
 }
@@ -62,36 +53,47 @@ type reader struct {
 	*source
 	queue  string
 	window *broker.Window
-	old    sync.WaitGroup // claims of lost channels whose messages still run
+	intake context.Context // ends when nothing more is to be taken
+	old    sync.WaitGroup  // claims of lost channels whose messages still run
 }
 
-// run reads until intake is done. ctx bounds what runs then.
-func (r *reader) run(ctx, intake context.Context) {
+// draining reports whether nothing more is to be taken. It asks the window,
+// of which intake learns a moment later.
+func (r *reader) draining() bool {
+	select {
+	case <-r.window.Draining():
+		return true
+	default:
+		return false
+	}
+}
+
+// run reads until the window drains. ctx bounds what runs then.
+func (r *reader) run(ctx context.Context) {
 	defer r.old.Wait()
 	defer r.b.trouble(r.queue, nil)
 	pauses := newBackoff()
-	for intake.Err() == nil {
-		c, err := r.open(intake)
+	for !r.draining() {
+		c, err := r.open()
+		pause := pauses.NextBackOff()
 		if err == nil {
 			r.b.trouble(r.queue, nil)
 			opened := time.Now()
-			if err = c.consume(ctx, intake); err == nil {
+			if err = c.consume(ctx); err == nil {
 				return // drained
 			}
-			r.leave(ctx, intake, c)
+			r.leave(ctx, c)
 			if time.Since(opened) > steady {
 				pauses.Reset()
 			}
-		}
-		if intake.Err() != nil {
-			return
-		}
-		pause := pauses.NextBackOff()
-		if !mayPass(err) {
+		} else if !mayPass(err) {
 			pause = mendPause
 		}
+		if r.draining() {
+			return
+		}
 		r.report(err)
-		rest(intake, pause)
+		rest(r.intake, pause)
 	}
 }
 
@@ -106,7 +108,7 @@ func (r *reader) report(err error) {
 // and are handed out once more; those that run are left to finish, so that
 // what they do outside is not cut short. Mostly that takes no time, and then
 // no message runs beside its own repetition.
-func (r *reader) leave(ctx, intake context.Context, c *consumer) {
+func (r *reader) leave(ctx context.Context, c *consumer) {
 	ended := make(chan struct{})
 	r.old.Go(func() {
 		defer close(ended)
@@ -117,17 +119,17 @@ func (r *reader) leave(ctx, intake context.Context, c *consumer) {
 	select {
 	case <-ended:
 	case <-timer.C:
-	case <-intake.Done():
+	case <-r.intake.Done():
 	}
 }
 
 // open waits for the connection and opens a channel that reads the queue.
-func (r *reader) open(intake context.Context) (*consumer, error) {
-	conn, err := r.b.consume.connection(intake)
+func (r *reader) open() (*consumer, error) {
+	conn, err := r.b.consume.connection(r.intake)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.prepare(intake); err != nil {
+	if err := r.prepare(r.intake); err != nil {
 		return nil, err
 	}
 	// A quorum queue without a leader does not answer at all.
@@ -136,7 +138,7 @@ func (r *reader) open(intake context.Context) (*consumer, error) {
 	})
 	defer silent.Stop()
 	var c *consumer
-	err = r.b.consume.await(intake, func() error {
+	err = r.b.consume.await(r.intake, func() error {
 		ch, err := conn.Channel()
 		if err != nil {
 			return err

@@ -109,7 +109,7 @@ func TestProvision_VerifyWithoutManagement(t *testing.T) {
 	status, err := f.b.Inspect(f.ctx(), f.all(), []broker.Subscription{sub})
 	require.NoError(t, err)
 	require.Equal(t, int64(-1), status[0].InFlight)
-	require.Contains(t, status[0].Problems[0], "existence and ready count only: set management_url")
+	require.Contains(t, status[0].Notes[0], "existence and ready count only: set management_url")
 }
 
 // TestProvision_Unread: a topic that nobody reads keeps its messages, with its
@@ -129,6 +129,24 @@ func TestProvision_Unread(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"x-queue-type": "quorum", "x-delivery-limit": 1e6, "x-message-ttl": 3.6e6, "x-max-length-bytes": float64(1 << 20),
 	}, q.Arguments)
+}
+
+// TestInspect_LeftOver: the queue that a topic had before somebody read it is
+// reported, since it goes on growing.
+func TestInspect_LeftOver(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	topic := f.topic("in", nil)
+	f.provision()
+	f.mustPublish(topic, text("m", "x"))
+	sub := f.sub(topic, pipeline.OrderingNone, 1)
+	f.provision(sub)
+	rows, err := f.b.Inspect(f.ctx(), f.all(), []broker.Subscription{sub})
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	require.Equal(t, topic.Name, rows[1].Name)
+	require.Equal(t, int64(1), rows[1].Ready)
+	require.Contains(t, rows[1].Problems[0], "then delete it")
 }
 
 // TestProvision_ChecksFirst: what cannot be is refused before anything is made.

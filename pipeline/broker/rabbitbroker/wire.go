@@ -28,10 +28,12 @@ type wire struct {
 // parseWire reads broker.MetaWire; what is not ours to read, or broken, is
 // kept apart or dropped.
 func parseWire(text string) wire {
+	if text == "" { // as most messages have it
+		return wire{}
+	}
 	var w wire
-	if text == "" || json.Unmarshal([]byte(text), &w.others) != nil {
-		w.others = nil
-		return w
+	if json.Unmarshal([]byte(text), &w.others) != nil {
+		return wire{}
 	}
 	if own, ok := w.others[wireName]; ok {
 		delete(w.others, wireName)

@@ -1,0 +1,77 @@
+// Package rabbitbroker is the RabbitMQ driver, on amqp091-go.
+//
+// # Where things are
+//
+// A topic is a durable exchange of its name, of type topic unless set. A
+// subscription is a durable quorum queue of its name, bound to it with "#".
+// What the topic says of exchange, queue, type, key and arguments goes before
+// that; with `exchange: ""` producers write straight to `queue:`, and that is
+// what is read. A topic that nobody reads has a queue of its own name.
+//
+//	             ┌ # ─► queue orders-in.prepare
+//	exchange ────┤
+//	orders-in    └ # ─► exchange orders-in.track ─┬─ hash ─► queue orders-in.track.0
+//	                    (partitions: 2)           └───────► queue orders-in.track.1
+//
+// Queues that are read in order (`ordering: key` or `partition`) have a single
+// active consumer: RabbitMQ hands their messages to one process at a time.
+// With `partitions: N` and `ordering: key` a subscription has N such queues
+// behind a consistent-hash exchange, so that N processes can share it. It
+// hashes the header partitionkey. Waybill sets it; foreign producers must, to
+// spread their messages: those without it are all in one queue, in order.
+//
+// A message's routing key is its metadata routingkey, else the topic's
+// routing_key, else the topic's name (the queue's, on the default exchange).
+//
+// Only what is published once a subscription's queue exists is in it: `start:`
+// makes no difference here.
+//
+// # A message's way in
+//
+// The consuming link has one connection; each queue that is read has a channel
+// on it, which is a broker.Claim with delivery tags as positions. decode makes
+// a message of every delivery: there is none that it refuses. The acker
+// acknowledges the finished prefix with one frame, and what is finished above
+// it one by one once the head turns out to be slow. Nothing is ever returned
+// by nack or reject: messages go back only because their channel closes.
+//
+// # A message's way out
+//
+// The publishing link has a connection of its own, made with the first
+// Publish. All callers share one channel in confirm mode. Each encodes, writes
+// and waits for its own confirm; nothing serialises them but memory, because
+// bufferedConn takes the bytes and sends them from one goroutine, many
+// messages in one system call. A message whose channel was lost is sent again
+// with the same id until its context ends.
+//
+// # Traps
+//
+// All were measured on RabbitMQ 3.10 or read in amqp091-go v1.16.0, and each
+// has a test:
+//
+//   - Acknowledgements have no answer, and a channel forgets those that it has
+//     not passed on to a quorum queue: see consumer.barrier.
+//   - Acknowledging a tag that is not outstanding closes the channel, also
+//     with multiple: see acker.flush.
+//   - Unroutable messages are confirmed. A message comes back by basic.return
+//     before that, but through another Go channel: see confirmer.takeReturn.
+//   - Publishing to an exchange that is not there closes the channel for all:
+//     see exchanges. So do a body over RabbitMQ's limit, and a CC header that
+//     is no array. Metadata over the frame size, or a header name over 255
+//     bytes, close the whole connection. All are found before they are sent.
+//   - A call (declare, qos) on a channel that others publish on gets between
+//     their frames and closes the connection: the confirmer's channel sees
+//     none.
+//   - A broker that is blocked or frozen stops reading, and a write to the
+//     socket then waits for ever: see bufferedConn.
+//   - When a queue is deleted, amqp091-go closes the channel of deliveries and
+//     nothing else; reading it without ok gives an empty message.
+//   - Cancelling the consumer of a queue with a single active consumer lets
+//     the next one begin while our messages still run: it stays until they
+//     have ended.
+//   - RabbitMQ 3.10 writes the name of a new quorum queue to disk half a
+//     second late. A queue declared right before a SIGKILL has no leader ever
+//     after, and consuming it is not answered: health says so after 5 s.
+//   - Quorum queues count a peek as a consumer, until a moment after its
+//     channel was closed: see Broker.idle.
+package rabbitbroker
