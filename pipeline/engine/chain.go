@@ -50,6 +50,9 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		}.Middleware,
 		// Outside of the timeout: waiting for a turn is not running.
 		middleware.Throttle{PerSecond: h.Throttle.PerSecond, Burst: h.Throttle.Burst}.Middleware,
+		// Outside of the timeout, too: and released before the outputs are
+		// published, whose confirms then cost no slot.
+		middleware.Slots{Number: h.Concurrency}.Middleware,
 		// Outside of recover, which must see the panic of the very run.
 		middleware.Timeout{After: h.Timeout}.Middleware,
 		// Closest to the kind: a panic becomes an error like any other.

@@ -52,7 +52,13 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		r.close()
 		return nil, fmt.Errorf("make kind %s: %w", h.Kind, err)
 	}
-	r.subscriber = broker.NewSubscriber(r.sub, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
+	window := r.sub
+	if h.Concurrency > 1 {
+		// As many again may wait for confirms while others run; see Slots. One
+		// at a time stays one at a time.
+		window.Concurrency = min(2*h.Concurrency, max(h.InFlight, h.Concurrency))
+	}
+	r.subscriber = broker.NewSubscriber(window, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
 	r.chain = e.chain(r, fn)
 	return r, nil
 }

@@ -197,3 +197,30 @@ func TestGeneratedDocuments(t *testing.T) {
 		})
 	}
 }
+
+// A topic that had messages is not seeded, also from a new data folder: the
+// brokers that keep a log know of what is gone.
+func TestSeed_OtherDataFolder(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("-short: no server")
+	}
+	config := unique(fmt.Sprintf("brokers: {main: {driver: kafka, url: %q}}\ntopics: {log-~: {broker: main}}\n", needEnv(t, "KAFKA_BROKERS")))
+	_, after, _ := strings.Cut(config, "log-")
+	topic := "log-" + after[:8]
+	file := filepath.Join(t.TempDir(), "seed")
+	require.NoError(t, os.WriteFile(file, []byte("{\"n\":1}\n"), 0o600))
+	for _, want := range []string{"topic is seeded", "not seeded"} {
+		s := prepareStand(t, config)
+		ctx, cancel := context.WithCancel(context.Background())
+		var log syncBuffer
+		done := make(chan int)
+		go func() {
+			done <- execute(ctx, context.Background(), &interrupts{}, Options{Kinds: handlers.Builtin()},
+				[]string{"run", "--config", s.config, "--set", "data=" + s.data(), "--set", "http.listen=off", "--seed", topic + "=" + file}, strings.NewReader(""), &log, &log)
+		}()
+		s.eventually(func() bool { return strings.Contains(log.String(), want) }, want)
+		cancel()
+		require.Zero(t, <-done, log.String())
+	}
+}

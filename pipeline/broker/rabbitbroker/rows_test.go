@@ -21,20 +21,20 @@ import (
 func TestRows(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*testing.T){
-		"0-01_incoming settings":                       row001,
-		"0-02_outgoing settings":                       row002,
-		"0-05_routing key of one message":              row005,
-		"0-07_what is declared by default":             row007,
-		"2-03_the queue is made at start":              row203,
-		"2-04_exchange, type and key are settings":     row204,
-		"2-09_ack after processing, prefetch":          row209,
-		"2-10_ready and unacked return to 0":           row210,
-		"2-11_connection and consumer are listed":      row211,
-		"2-13_instances share the queue":               row213,
-		"2-17_refused connection and bad credentials":  row217,
-		"2-18_retries the connection, hands out again": row218,
-		"2-19_fed by hand through the queue":           row219,
-		"2-30_the broker's answers in one report":      row230,
+		"0-01 incoming settings":                       row001,
+		"0-02 outgoing settings":                       row002,
+		"0-05 routing key of one message":              row005,
+		"0-07 what is declared by default":             row007,
+		"2-03 the queue is made at start":              row203,
+		"2-04 exchange, type and key are settings":     row204,
+		"2-09 ack after processing, prefetch":          row209,
+		"2-10 ready and unacked return to 0":           row210,
+		"2-11 connection and consumer are listed":      row211,
+		"2-13 instances share the queue":               row213,
+		"2-17 refused connection and bad credentials":  row217,
+		"2-18 retries the connection, hands out again": row218,
+		"2-19 fed by hand through the queue":           row219,
+		"2-30 the broker's answers in one report":      row230,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
