@@ -30,7 +30,7 @@ type Window struct {
 	out   chan *message.Message
 	ready chan *delivery // deliveries whose lane is free
 
-	room  *semaphore.Weighted // counts messages
+	room  chan struct{}       // holds a token for each message in hand
 	bytes *semaphore.Weighted // counts bytes; nil: no bound
 
 	life    context.Context // ends when the window is to let go of everything
@@ -66,7 +66,7 @@ func newWindow(life context.Context, sub Subscription) *Window {
 		sub:   sub,
 		out:   make(chan *message.Message),
 		ready: make(chan *delivery, sub.InFlight),
-		room:  semaphore.NewWeighted(int64(sub.InFlight)),
+		room:  make(chan struct{}, sub.InFlight),
 		life:  life,
 		lanes: make(map[string]lane),
 		gate:  make(chan struct{}),
@@ -123,27 +123,29 @@ func (w *Window) admit(ctx context.Context, size int64) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if w.room.TryAcquire(1) {
-		if w.bytes == nil || w.bytes.TryAcquire(w.charge(size)) {
-			return nil
-		}
-		w.room.Release(1)
+	select {
+	case w.room <- struct{}{}:
+	case <-w.intake.Done():
+		return ErrDraining
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return w.waitForRoom(ctx, size)
+	if w.bytes == nil || w.bytes.TryAcquire(w.charge(size)) {
+		return nil
+	}
+	if err := w.waitForBytes(ctx, size); err != nil {
+		<-w.room
+		return err
+	}
+	return nil
 }
 
-func (w *Window) waitForRoom(ctx context.Context, size int64) error {
+func (w *Window) waitForBytes(ctx context.Context, size int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.intake, cancel)()
-	if err := w.room.Acquire(ctx, 1); err != nil {
+	if err := w.bytes.Acquire(ctx, w.charge(size)); err != nil {
 		return w.refusal(err)
-	}
-	if w.bytes != nil {
-		if err := w.bytes.Acquire(ctx, w.charge(size)); err != nil {
-			w.room.Release(1)
-			return w.refusal(err)
-		}
 	}
 	return nil
 }
@@ -164,7 +166,7 @@ func (w *Window) release(d *delivery) {
 	if w.bytes != nil {
 		w.bytes.Release(w.charge(d.size))
 	}
-	w.room.Release(1)
+	<-w.room
 }
 
 // enter puts an admitted delivery into its lane.

@@ -30,7 +30,14 @@ func TestBrokerRestart(t *testing.T) {
 			l := ledger{Test: "broker SIGKILL", Broker: driver}
 			since := begin()
 			node := startNode(t, driver)
-			p := newPlant(t, node.place, prepare(2_000))
+			work := prepare(2_000)
+			if driver == "rabbitmq" {
+				// RabbitMQ 3.10 makes the ring of a consistent-hash exchange anew
+				// when it recovers, so that keys move between partitions: see
+				// docs/guarantees.md.
+				work.partitions = 1
+			}
+			p := newPlant(t, node.place, work)
 			offered, payloads := makeOrders(n.orders/2, n.orders/40)
 			half := len(payloads) / 2
 			p.feed(t, p, payloads[:half])
@@ -61,6 +68,7 @@ func TestBrokerRestart(t *testing.T) {
 				require.Zero(t, l.Lost, "lost")
 				require.Zero(t, l.Unexpected, "never offered")
 			})
+			require.Zero(t, l.Disorders, "out of order within a key")
 			if full {
 				for _, s := range l.Recovery {
 					require.LessOrEqual(t, s, recovery.Seconds(), "seconds until messages flowed again")

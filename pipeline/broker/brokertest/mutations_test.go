@@ -28,7 +28,7 @@ var mutations = []mutation{
 	{"NoLanes", "claim.go", `return "k" + key`, `return ""`, "OrderPerKey"},
 	{"NoLanesSideBySide", "claim.go", `return "p" + c.opts.Lane`, `return ""`, "OrderOfPartition"},
 	{"OneLane", "claim.go", `return "k" + key`, `return "k"`, "KeysRunSideBySide"},
-	{"NoBound", "window.go", "NewWeighted(int64(sub.InFlight))", "NewWeighted(int64(100 * sub.InFlight))", "InFlightIsBoundedByCount"},
+	{"NoBound", "window.go", "make(chan struct{}, sub.InFlight)", "make(chan struct{}, 100*sub.InFlight)", "InFlightIsBoundedByCount"},
 	{"NoBoundOfBytes", "window.go", "if sub.InFlightBytes > 0 {", "if false {", "InFlightIsBoundedByBytes"},
 	{"PauseIsIgnored", "window.go", "if w.holds++; w.holds == 1 {", "if w.holds++; w.holds == 99 {", "PauseAndResume"},
 	{"DrainDoesNotWait", "claim.go", "case <-c.idle:\n\t\treturn nil\n\tcase <-ctx.Done():", "case <-c.closing:\n\t\treturn nil\n\tcase <-ctx.Done():", "DrainWaitsForHandlers"},

@@ -85,16 +85,22 @@ func plainHeaders(msg *message.Message) []sarama.RecordHeader {
 	return headers
 }
 
-// sortHeaders sorts by name. It does so by hand: the frames of slices.SortFunc
-// make the stack of a fresh goroutine grow, which costs more than the rest of
-// encode.
+// sortHeaders sorts by name. The few that there are it sorts by hand: the
+// frame of slices.SortFunc makes the stack of a fresh goroutine grow, which
+// costs more than the rest of encode.
 func sortHeaders(headers []sarama.RecordHeader) {
+	if len(headers) > 24 {
+		slices.SortFunc(headers, byName)
+		return
+	}
 	for i := 1; i < len(headers); i++ {
-		for j := i; j > 0 && bytes.Compare(headers[j].Key, headers[j-1].Key) < 0; j-- {
+		for j := i; j > 0 && byName(headers[j], headers[j-1]) < 0; j-- {
 			headers[j], headers[j-1] = headers[j-1], headers[j]
 		}
 	}
 }
+
+func byName(a, b sarama.RecordHeader) int { return bytes.Compare(a.Key, b.Key) }
 
 // encodeKey returns the record's key, nil for none. One that metadata could
 // not hold counts as long as nobody has set another.

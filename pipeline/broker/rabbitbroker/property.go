@@ -48,18 +48,30 @@ type property struct {
 }
 
 var properties = []property{
-	{pipeline.MetaContentType, func(d *amqp.Delivery) string { return d.ContentType },
-		func(p *amqp.Publishing, v string) bool { return short(&p.ContentType, v) }},
-	{MetaContentEncoding, func(d *amqp.Delivery) string { return d.ContentEncoding },
-		func(p *amqp.Publishing, v string) bool { return short(&p.ContentEncoding, v) }},
-	{pipeline.MetaCorrelationID, func(d *amqp.Delivery) string { return d.CorrelationId },
-		func(p *amqp.Publishing, v string) bool { return short(&p.CorrelationId, v) }},
-	{MetaType, func(d *amqp.Delivery) string { return d.Type },
-		func(p *amqp.Publishing, v string) bool { return short(&p.Type, v) }},
-	{MetaReplyTo, func(d *amqp.Delivery) string { return d.ReplyTo },
-		func(p *amqp.Publishing, v string) bool { return short(&p.ReplyTo, v) }},
-	{MetaAppID, func(d *amqp.Delivery) string { return d.AppId },
-		func(p *amqp.Publishing, v string) bool { return short(&p.AppId, v) }},
+	{
+		pipeline.MetaContentType, func(d *amqp.Delivery) string { return d.ContentType },
+		func(p *amqp.Publishing, v string) bool { return short(&p.ContentType, v) },
+	},
+	{
+		MetaContentEncoding, func(d *amqp.Delivery) string { return d.ContentEncoding },
+		func(p *amqp.Publishing, v string) bool { return short(&p.ContentEncoding, v) },
+	},
+	{
+		pipeline.MetaCorrelationID, func(d *amqp.Delivery) string { return d.CorrelationId },
+		func(p *amqp.Publishing, v string) bool { return short(&p.CorrelationId, v) },
+	},
+	{
+		MetaType, func(d *amqp.Delivery) string { return d.Type },
+		func(p *amqp.Publishing, v string) bool { return short(&p.Type, v) },
+	},
+	{
+		MetaReplyTo, func(d *amqp.Delivery) string { return d.ReplyTo },
+		func(p *amqp.Publishing, v string) bool { return short(&p.ReplyTo, v) },
+	},
+	{
+		MetaAppID, func(d *amqp.Delivery) string { return d.AppId },
+		func(p *amqp.Publishing, v string) bool { return short(&p.AppId, v) },
+	},
 	{MetaPriority, priorityText, setPriority},
 	{MetaTimestamp, timestampText, setTimestamp},
 	{MetaExpiration, func(d *amqp.Delivery) string { return d.Expiration }, nil},
