@@ -17,6 +17,8 @@ import (
 )
 
 // Rows of docs/behaviours.md as Kafka shows them.
+//
+//nolint:paralleltest // the first two want nothing of the cluster, the others share it in turn
 func TestBehaviours(t *testing.T) {
 	t.Parallel()
 	c := cluster(kafkaBrokers(t))

@@ -53,6 +53,9 @@ func (s *saboteur) arm(fault *kerr.Error, requests int64) {
 	s.left.Store(requests)
 }
 
+// fail answers as kfake wants it: the error before whether there is an answer.
+//
+//nolint:revive // kfake has this order
 func (s *saboteur) fail(fake *kfake.Cluster, request kmsg.Request, answer func(kmsg.Request, int16) kmsg.Response) (kmsg.Response, error, bool) {
 	fake.KeepControl()
 	if s.left.Add(-1) < 0 {

@@ -24,6 +24,7 @@ func kafkaBrokers(t testing.TB) string {
 	return ""
 }
 
+//nolint:paralleltest // the suite decides what runs side by side
 func TestConformance(t *testing.T) {
 	brokertest.Exercise(t, harness(kafkaBrokers(t)))
 }

@@ -114,7 +114,7 @@ func listOffsets(admin sarama.ClusterAdmin, topic string, partitions int, at int
 		if result == nil {
 			return nil, sarama.ErrIncompleteResponse
 		}
-		if result.Err != sarama.ErrNoError {
+		if !errors.Is(result.Err, sarama.ErrNoError) {
 			return nil, result.Err
 		}
 		offsets[p] = result.Offset

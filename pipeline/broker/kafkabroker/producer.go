@@ -25,7 +25,7 @@ func newTicket() ticket { return tickets.Get().(ticket) }
 
 // done gives a ticket back whose result was taken. One that nobody waits for
 // any more may still get its result, and is left alone.
-func (t ticket) done() { tickets.Put(t) } //nolint:staticcheck // a channel is a pointer
+func (t ticket) done() { tickets.Put(t) }
 
 // producer keeps a sarama producer: opened when first needed, opened anew
 // when one can't go on (see breaksProducer), closed when ctx is done.
@@ -42,7 +42,7 @@ type producer struct {
 	err     error         // why none is open
 }
 
-func newProducer(b *Broker, ctx context.Context, set func(*sarama.Config)) *producer {
+func newProducer(ctx context.Context, b *Broker, set func(*sarama.Config)) *producer {
 	return &producer{b: b, ctx: ctx, set: set, changed: make(chan struct{}), err: errors.New("not connected yet")}
 }
 

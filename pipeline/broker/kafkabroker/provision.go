@@ -106,6 +106,7 @@ func (b *Broker) lookUp(ctx context.Context, name string) (*topicState, error) {
 		for _, p := range described[0].Partitions {
 			state.replicas = max(state.replicas, len(p.Replicas))
 		}
+		//nolint:staticcheck // DescribeConfigs is for many resources at once; this asks for one
 		entries, err := admin.DescribeConfig(sarama.ConfigResource{
 			Type: sarama.TopicResource, Name: name,
 			ConfigNames: []string{settingRetentionAge, settingRetentionBytes, settingMaxMessage},

@@ -40,8 +40,8 @@ type publisher struct {
 func newPublisher(b *Broker) *publisher {
 	p := &publisher{b: b}
 	p.ctx, p.end = context.WithCancel(context.Background())
-	p.bulk = newProducer(b, p.ctx, forProducer)
-	p.alone = newProducer(b, p.ctx, forAlone)
+	p.bulk = newProducer(p.ctx, b, forProducer)
+	p.alone = newProducer(p.ctx, b, forAlone)
 	return p
 }
 

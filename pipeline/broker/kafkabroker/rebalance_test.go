@@ -49,7 +49,7 @@ func TestRebalance_SlowHandlerDoesNotStallTheGroup(t *testing.T) {
 
 	var longest time.Duration
 	last, seen, published := time.Now(), int64(0), 0
-	for began := time.Now(); time.Since(began) < slow-2*time.Second; time.Sleep(20 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < slow-2*time.Second; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // the pace of a load
 		b.publish(one, published, published+4, key)
 		published += 4
 		if now := done.Load(); now > seen {
@@ -124,7 +124,7 @@ func TestRebalance_JoiningMemberFetchesOn(t *testing.T) {
 			}
 			longest[name] = max(longest[name], time.Since(last[name]))
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // the pace of a look
 	}
 	require.Zero(t, ended.Load(), "the slow handlers still run")
 	for name, longest := range longest {

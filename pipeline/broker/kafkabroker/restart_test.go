@@ -17,6 +17,8 @@ import (
 // A broker that is killed and started again under load is consumed from
 // again within five seconds of its port opening, whether its members' session
 // has ended by then or not, and nothing that was confirmed is lost.
+//
+//nolint:paralleltest // its times are what it is about
 func TestRestart_ConsumesWithinFiveSeconds(t *testing.T) {
 	c, addr, dir := privateNode(t)
 	runNode(t, "start", dir, addr)
@@ -36,7 +38,7 @@ func TestRestart_ConsumesWithinFiveSeconds(t *testing.T) {
 	b.eventually(func() bool { mu.Lock(); defer mu.Unlock(); return len(runs) > 20 }, "it consumes")
 	for _, down := range []time.Duration{0, sessionTimeout + 2*time.Second} {
 		runNode(t, "kill", dir, addr)
-		time.Sleep(down)
+		time.Sleep(down) //nolint:forbidigo // how long the broker is away
 		opened := make(chan time.Time, 1)
 		go func() { opened <- awaitPort(addr) }()
 		runNode(t, "start", dir, addr)
@@ -74,7 +76,7 @@ func awaitPort(addr string) time.Time {
 			_ = conn.Close()
 			return time.Now()
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the pace of a look
 	}
 }
 
@@ -104,12 +106,12 @@ func publishSteadily(t *testing.T, driver *Broker, topic string) (confirmed func
 					if err == nil {
 						break
 					}
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the pace of a load
 				}
 				mu.Lock()
 				ids = append(ids, id)
 				mu.Unlock()
-				time.Sleep(2 * time.Millisecond)
+				time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the pace of a load
 			}
 		})
 	}

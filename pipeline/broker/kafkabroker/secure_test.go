@@ -71,6 +71,8 @@ func TestOpen_Loopback(t *testing.T) {
 }
 
 // Logins and TLS against a server that checks them.
+//
+//nolint:paralleltest // the wrong login is told about after the right one
 func TestOpen_LogsIn(t *testing.T) {
 	t.Parallel()
 	certificate, caFile := selfSigned(t)

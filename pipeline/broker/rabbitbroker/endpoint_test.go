@@ -44,7 +44,7 @@ func TestOpen_Mistakes(t *testing.T) {
 		"Management2": {pipeline.Broker{URL: "amqp://h", ManagementURL: "http://u:s3cret/@h:x"}, "management_url"},
 	} {
 		test.cfg.Name = "main"
-		_, err := Open(test.cfg, broker.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		_, err := Open(test.cfg, broker.Options{Log: slog.New(slog.DiscardHandler)})
 		require.ErrorContains(t, err, "broker main: ", name)
 		require.ErrorContains(t, err, test.says, name)
 		require.NotContains(t, err.Error(), "s3cret", name)

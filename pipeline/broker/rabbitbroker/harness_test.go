@@ -2,7 +2,6 @@ package rabbitbroker
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -205,7 +204,7 @@ func startNode(t testing.TB) *node {
 	}
 	n := &node{dir: t.TempDir()}
 	t.Cleanup(func() {
-		n.trySignal(syscall.SIGCONT)
+		_ = n.trySignal(syscall.SIGCONT)                          // it may be gone
 		_ = exec.Command(script, "rabbitmq", "kill", n.dir).Run() //nolint:gosec // our own script
 	})
 	n.start(t)
@@ -253,5 +252,5 @@ func quiet() *slog.Logger {
 	if testing.Verbose() {
 		return slog.Default()
 	}
-	return slog.New(slog.NewTextHandler(io.Discard, nil))
+	return slog.New(slog.DiscardHandler)
 }

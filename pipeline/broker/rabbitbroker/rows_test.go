@@ -104,7 +104,7 @@ func row007(t *testing.T) {
 		amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int64(1_000_000)})
 	require.NoError(t, err)
 	f.mustPublish(sub.Topic, text("m", "x"))
-	require.Equal(t, uint8(amqp.Persistent), f.take(sub.Name).DeliveryMode)
+	require.Equal(t, amqp.Persistent, f.take(sub.Name).DeliveryMode)
 }
 
 // row203: a classic queue is declared durable, not auto-delete, without
