@@ -161,7 +161,7 @@ func (f *bundle) take(queue string) amqp.Delivery {
 
 func (f *bundle) eventually(ok func() bool, what string) {
 	f.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // the pace of a look
 		if time.Now().After(end) {
 			require.FailNow(f, "never came true: "+what, "log:\n%s", f.log)
 		}

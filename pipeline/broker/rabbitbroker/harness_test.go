@@ -180,7 +180,7 @@ func newNode(t testing.TB) *brokertest.Node {
 			// RabbitMQ 3.10 writes the names of its quorum queues to disk half
 			// a second late. A queue declared just before a SIGKILL has no
 			// leader ever after, and what was confirmed to it is lost.
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) //nolint:forbidigo // the broker does not say when it has written the queue
 			n.kill(t)
 		},
 		Freeze:  func(t testing.TB) { n.signal(t, syscall.SIGSTOP) },

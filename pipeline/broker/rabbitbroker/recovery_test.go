@@ -55,7 +55,7 @@ func TestRestart(t *testing.T) {
 	}
 	count := func() int { mu.Lock(); defer mu.Unlock(); return len(handled) }
 	f.eventually(func() bool { return count() > 500 }, "there is load")
-	time.Sleep(time.Second) // see newNode: 3.10 forgets a quorum queue that is younger
+	time.Sleep(time.Second) //nolint:forbidigo // see newNode: 3.10 forgets a quorum queue that is younger
 	var repeats int
 	for range 3 {
 		n.kill(t)
@@ -98,7 +98,7 @@ func portOpens(host string) time.Time {
 			_ = conn.Close()
 			return time.Now()
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the pace of a load
 	}
 }
 
