@@ -255,9 +255,10 @@ func TestRows_RabbitMQ(t *testing.T) {
 		defer conn.Close()
 		ch, err := conn.Channel()
 		require.NoError(t, err)
-		q, err := ch.QueueDeclarePassive(in+".work", true, false, false, false, nil)
-		require.NoError(t, err)
-		require.Equal(t, 1, q.Consumers)
+		require.Eventually(t, func() bool {
+			q, err := ch.QueueDeclarePassive(in+".work", true, false, false, false, nil)
+			return err == nil && q.Consumers == 1
+		}, patience, 10*time.Millisecond)
 	})
 
 	t.Run("2-17 a refused connection and a refused login are in the log, under error, with address and user and without the password", func(t *testing.T) {
