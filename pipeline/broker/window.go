@@ -264,7 +264,10 @@ func (w *Window) handOut(d *delivery) (acked bool) {
 // await sends msg out and waits until it is settled.
 func (w *Window) await(msg *message.Message) (acked, again bool) {
 	ctx := msg.Context()
-	if w.intake.Err() != nil {
+	// A select takes either of two that are ready: without this look a message
+	// could go out after its claim has ended, ahead of those of its lane that
+	// were given back.
+	if w.intake.Err() != nil || ctx.Err() != nil {
 		return false, false
 	}
 	select {
