@@ -19,6 +19,11 @@
 // behind a consistent-hash exchange, so that N processes can share it. It
 // hashes the header partitionkey. Waybill sets it; foreign producers must, to
 // spread their messages: those without it are all in one queue, in order.
+// RabbitMQ before 4 numbers the queues of such an exchange anew whenever it
+// starts, in the order in which several processes of its own happen to finish:
+// in one of ten starts some keys move to another queue. What then still waits
+// in the old queue can be handled after what comes later. Without partitions,
+// the default, a key's order survives restarts.
 //
 // A message's routing key is its metadata routingkey, else the topic's
 // routing_key, else the topic's name (the queue's, on the default exchange).

@@ -132,7 +132,7 @@ func (s server) stockPublisher(t testing.TB, _ pipeline.Topic) message.Publisher
 func (s server) harness() brokertest.Harness {
 	return brokertest.Harness{
 		Features: brokertest.Features{
-			Name: "rabbit", Server: true, Partitions: 3, SharesPartition: true, TailOldestIdle: true,
+			Name: "rabbit", Server: true, SharesPartition: true, TailOldestIdle: true,
 			MaxMessage: defaultMaxMessage + 1, TypedHeaders: typedHeaders(), ForceShort: true,
 		},
 		Open:   s.open,
@@ -174,7 +174,11 @@ type node struct {
 func newNode(t testing.TB) *brokertest.Node {
 	n := startNode(t)
 	n.kill(t)
-	out := &brokertest.Node{
+	// No RestartCommand: Watermill's TestReconnect compares with a slice that
+	// a goroutine of its own may still be appending to. It fails now and then
+	// with one message "extra", and under the race detector always. TestRestart
+	// does the same and more.
+	return &brokertest.Node{
 		Open: n.open, Start: n.start,
 		Kill: func(t testing.TB) {
 			// RabbitMQ 3.10 writes the names of its quorum queues to disk half
@@ -188,10 +192,6 @@ func newNode(t testing.TB) *brokertest.Node {
 		Block:   func(t testing.TB) { n.run(t, "ctl", n.dir, "set_vm_memory_high_watermark", "0.00001") },
 		Unblock: func(t testing.TB) { n.run(t, "ctl", n.dir, "set_vm_memory_high_watermark", "0.8") },
 	}
-	if !raceDetector {
-		out.RestartCommand = []string{"sh", "-c", script + " rabbitmq kill " + n.dir + " && " + script + " rabbitmq start " + n.dir}
-	}
-	return out
 }
 
 // script starts and stops servers.

@@ -2,6 +2,7 @@ package rabbitbroker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -73,12 +74,14 @@ func (p *plan) addQueue(l layout, name string, args amqp.Table) {
 
 // addPartitions adds a consistent-hash exchange of the subscription's name,
 // and a queue a partition behind it. The queues are bound first: what the
-// topic's exchange sends on must find all of them, or a key would move.
+// topic's exchange sends on must find all of them, or a key would move. They
+// are bound in the order of their names, since that is how RabbitMQ mostly
+// makes the ring again when it starts; see the package comment.
 func (p *plan) addPartitions(l layout, sub broker.Subscription) {
 	p.exchanges = append(p.exchanges, exchange{
 		name: sub.Name, kind: typeHash, args: amqp.Table{argHashHeader: pipeline.MetaPartitionKey},
 	})
-	for _, name := range l.queues(sub) {
+	for _, name := range slices.Sorted(slices.Values(l.queues(sub))) {
 		p.queues = append(p.queues, queue{name, l.arguments(true)})
 		p.bindings = append(p.bindings, binding{from: sub.Name, key: equalHashShare, to: name})
 	}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package rabbitbroker
-
-const raceDetector = false
