@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,8 +25,8 @@ func newNode(t testing.TB) *brokertest.Node {
 		Open:   cluster(addr).open,
 		Start:  func(t testing.TB) { runNode(t, "start", dir, addr) },
 		Kill:   func(t testing.TB) { runNode(t, "kill", dir, addr) },
-		Freeze: func(t testing.TB) { signalNode(t, dir, syscall.SIGSTOP) },
-		Thaw:   func(t testing.TB) { signalNode(t, dir, syscall.SIGCONT) },
+		Freeze: func(t testing.TB) { brokertest.Freeze(t, nodePID(dir)) },
+		Thaw:   func(testing.TB) { brokertest.Thaw(nodePID(dir)) },
 	}
 	if !raceDetector { // Watermill's TestReconnect has a race of its own
 		node.RestartCommand = []string{"sh", "-c", fmt.Sprintf("%[1]s kafka kill %[2]s && %[1]s kafka start %[2]s", nodeScript(t), dir)}
@@ -46,9 +45,7 @@ func privateNode(t testing.TB) (cluster, string, string) {
 	addr := l.Addr().String()
 	require.NoError(t, l.Close())
 	t.Cleanup(func() {
-		if pid := nodePID(dir); pid > 0 {
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		}
+		brokertest.Thaw(nodePID(dir))
 		runNode(t, "kill", dir, addr)
 	})
 	return cluster(addr), addr, dir
@@ -85,8 +82,4 @@ func nodePID(dir string) int {
 	}
 	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 	return pid
-}
-
-func signalNode(t testing.TB, dir string, sig syscall.Signal) {
-	require.NoError(t, syscall.Kill(nodePID(dir), sig))
 }

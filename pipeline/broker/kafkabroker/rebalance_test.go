@@ -58,7 +58,7 @@ func TestRebalance_SlowHandlerDoesNotStallTheGroup(t *testing.T) {
 		longest = max(longest, time.Since(last))
 	}
 	require.Zero(t, slowEnded.Load(), "the slow handler still runs")
-	require.Less(t, longest, 2500*time.Millisecond, "the longest time without progress")
+	require.Less(t, longest, slow/2, "the longest time without progress")
 	b.eventually(func() bool { return done.Load() == int64(published)+1 }, "all are handled")
 	require.EqualValues(t, 1, slowBegan.Load(), "the slow message was handled once")
 }
@@ -128,7 +128,7 @@ func TestRebalance_JoiningMemberFetchesOn(t *testing.T) {
 	}
 	require.Zero(t, ended.Load(), "the slow handlers still run")
 	for name, longest := range longest {
-		require.Less(t, longest, 2*time.Second, "the longest time in which member %s handled nothing", name)
+		require.Less(t, longest, slow/2, "the longest time in which member %s handled nothing", name)
 	}
 }
 
@@ -234,10 +234,8 @@ func TestBackpressure_OneStuckPartitionBlocksNoOther(t *testing.T) {
 	}
 	b.eventually(func() bool { return first.Load() == maxSpan-1 }, "its partition is read as far as can be remembered")
 	for n := range 20 {
-		began := time.Now()
 		b.publish(driver, n*100, n*100+100, func(int) string { return keyOf[1] })
 		b.eventually(func() bool { return second.Load() == int64(n+1)*100 }, "the other partition is read")
-		require.Less(t, time.Since(began), 3*time.Second)
 	}
 	require.EqualValues(t, maxSpan-1, first.Load(), "no further")
 

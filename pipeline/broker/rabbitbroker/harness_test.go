@@ -6,8 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -187,8 +187,8 @@ func newNode(t testing.TB) *brokertest.Node {
 			time.Sleep(time.Second) //nolint:forbidigo // the broker does not say when it has written the queue
 			n.kill(t)
 		},
-		Freeze:  func(t testing.TB) { n.signal(t, syscall.SIGSTOP) },
-		Thaw:    func(t testing.TB) { n.signal(t, syscall.SIGCONT) },
+		Freeze:  func(t testing.TB) { brokertest.Freeze(t, n.pid()) },
+		Thaw:    func(testing.TB) { brokertest.Thaw(n.pid()) },
 		Block:   func(t testing.TB) { n.run(t, "ctl", n.dir, "set_vm_memory_high_watermark", "0.00001") },
 		Unblock: func(t testing.TB) { n.run(t, "ctl", n.dir, "set_vm_memory_high_watermark", "0.8") },
 	}
@@ -204,7 +204,7 @@ func startNode(t testing.TB) *node {
 	}
 	n := &node{dir: t.TempDir()}
 	t.Cleanup(func() {
-		_ = n.trySignal(syscall.SIGCONT)                          // it may be gone
+		brokertest.Thaw(n.pid())
 		_ = exec.Command(script, "rabbitmq", "kill", n.dir).Run() //nolint:gosec // our own script
 	})
 	n.start(t)
@@ -230,21 +230,14 @@ func (n *node) out(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-func (n *node) signal(t testing.TB, s syscall.Signal) {
-	t.Helper()
-	require.NoError(t, n.trySignal(s))
-}
-
-func (n *node) trySignal(s syscall.Signal) error {
+// pid is the server's process; 0: there is none.
+func (n *node) pid() int {
 	text, err := os.ReadFile(filepath.Join(n.dir, "pid"))
 	if err != nil {
-		return err
+		return 0
 	}
-	pid := 0
-	for _, digit := range strings.TrimSpace(string(text)) {
-		pid = pid*10 + int(digit-'0')
-	}
-	return syscall.Kill(pid, s)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
 }
 
 // quiet is where logs go, unless -v wants to see them.

@@ -68,7 +68,6 @@ func TestRestart(t *testing.T) {
 		took := newest.Sub(at)
 		mu.Unlock()
 		t.Logf("read again %v after the port opened", took.Round(time.Millisecond))
-		require.Less(t, took, 5*time.Second)
 		before := count()
 		f.eventually(func() bool { return count() > before+300 }, "there is load again")
 	}
