@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, Leaks()...) }
 
 // TestExercise: the suite passes on a broker that is whole.
 func TestExercise(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/broker/brokertest"
 )
 
 // loadEnv has this test binary put load on a file until it is killed.
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(loadEnv); path != "" {
 		load(path)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, brokertest.Leaks()...)
 }
 
 // load publishes to orders, and moves orders to out by Commit, for ever. It
