@@ -255,7 +255,8 @@ func decided(err error) bool {
 	switch answer {
 	case sarama.ErrNotController, sarama.ErrNotCoordinatorForConsumer, sarama.ErrConsumerCoordinatorNotAvailable,
 		sarama.ErrOffsetsLoadInProgress, sarama.ErrRequestTimedOut, sarama.ErrLeaderNotAvailable,
-		sarama.ErrNotLeaderForPartition, sarama.ErrNetworkException, sarama.ErrBrokerNotAvailable:
+		sarama.ErrNotLeaderForPartition, sarama.ErrNetworkException, sarama.ErrBrokerNotAvailable,
+		sarama.ErrSASLAuthenticationFailed: // the user may yet be made, or its password put right
 		return false
 	}
 	return true
@@ -266,6 +267,9 @@ func decided(err error) bool {
 func (b *Broker) away(err error) error {
 	if decided(err) || pipeline.IsPermanent(err) {
 		return err
+	}
+	if state := b.health.get(); state.Err != nil { // it knows why; sarama's last word may be about the wait
+		return pipeline.WithReason(state.Err, pipeline.ReasonUnavailable)
 	}
 	return pipeline.WithReason(b.health.name(err), pipeline.ReasonUnavailable)
 }

@@ -113,6 +113,14 @@ func TestOpen_LogsIn(t *testing.T) {
 				require.ErrorContains(t, wrong.Health().Err, `user "alice"`)
 				require.NotContains(t, wrong.Health().Err.Error(), "wrong")
 			})
+			t.Run("2-18 a refused login is tried again, as a broker that is away", func(t *testing.T) {
+				ctx, cancel := contextFor(time.Second)
+				defer cancel()
+				err := wrong.Provision(ctx, []pipeline.Topic{{Name: "orders", Provision: pipeline.ProvisionVerify}}, nil)
+				require.ErrorContains(t, err, "invalid credentials")
+				require.Equal(t, pipeline.ReasonUnavailable, pipeline.ReasonOf(err))
+				require.False(t, pipeline.IsPermanent(err))
+			})
 		})
 	}
 	t.Run("without the CA the server is not trusted", func(t *testing.T) {
