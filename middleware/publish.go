@@ -90,6 +90,9 @@ func (p Publish) names() string {
 // stamp gives the index-th output of in its id, and links it to in.
 func stamp(msg, in *message.Message, handler string, index int) {
 	msg.UUID = pipeline.OutputID(in.UUID, handler, index)
+	if !pipeline.Identified(in) { // an id made of a shared one is shared, too
+		msg.Metadata.Set(pipeline.MetaIDSource, pipeline.IDSourceContent)
+	}
 	msg.Metadata.Set(pipeline.MetaCausationID, in.UUID)
 	msg.Metadata.Set(pipeline.MetaCorrelationID, conversation(in))
 	inject(msg, in)

@@ -49,6 +49,20 @@ func TestPublish(t *testing.T) {
 		require.Equal(t, "calls "+pipeline.OutputID("in-1", "process", 1), ids[0][1])
 	})
 
+	t.Run("an id that equal messages share stays marked, whatever the handler carries on", func(t *testing.T) {
+		t.Parallel()
+		var got *message.Message
+		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output) []error {
+			got = out[0].Message
+			return []error{nil}
+		}}
+		msg, _, _ := incoming(t)
+		msg.Metadata.Set(pipeline.MetaIDSource, pipeline.IDSourceContent)
+		_, err := p.Middleware(produce(""))(msg)
+		require.NoError(t, err)
+		require.False(t, pipeline.Identified(got))
+	})
+
 	t.Run("0-W3 links outputs to their input and keeps its metadata", func(t *testing.T) {
 		t.Parallel()
 		var got *message.Message

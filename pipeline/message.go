@@ -37,6 +37,14 @@ const (
 	IDSourceContent = "content"
 )
 
+// Identified reports whether the message's id tells it from every other
+// message. False: the id is a hash of the content, which two orders may share,
+// so an effect must not use it as the key by which the other side drops
+// repeats (design §4, ids).
+func Identified(msg *message.Message) bool {
+	return msg.Metadata.Get(MetaIDSource) != IDSourceContent
+}
+
 // Metadata keys of a dead letter: ours, and the four that Watermill's poison
 // queue writes, so that its tools can read our dead letters.
 const (

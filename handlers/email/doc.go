@@ -23,7 +23,9 @@
 // SMTP cannot say whether a mail was taken when the connection breaks right
 // at the end, and a message may come twice after a crash. So every mail for
 // one message and one handler carries the same Message-ID, by which mail
-// programs recognise the second as a copy.
+// programs recognise the second as a copy. A message that came without an id
+// (idsource=content) gets a new one each time, since two equal orders would
+// share it.
 //
 // # What failed
 //

@@ -125,6 +125,12 @@ func TestMessageID(t *testing.T) {
 	_, err := first.Handle(other)
 	require.NoError(t, err)
 	send(t, second, order)
+	anonymous := handlertest.Message(order)
+	anonymous.Metadata.Set(pipeline.MetaIDSource, pipeline.IDSourceContent)
+	for range 2 {
+		_, err = first.Handle(anonymous)
+		require.NoError(t, err)
+	}
 
 	var ids []string
 	for _, l := range p.received() {
@@ -136,6 +142,7 @@ func TestMessageID(t *testing.T) {
 	require.Equal(t, ids[0], ids[1], "a repeat is recognisable")
 	require.NotEqual(t, ids[0], ids[2], "another message")
 	require.NotEqual(t, ids[0], ids[3], "another handler")
+	require.NotEqual(t, ids[4], ids[5], "equal messages without ids of their own are two")
 }
 
 func TestRecipient(t *testing.T) {

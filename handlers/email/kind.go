@@ -17,7 +17,7 @@ func Kind() pipeline.Kind {
 	return pipeline.Kind{
 		Name: "send_email",
 		Doc: "Sends a mail about an order over SMTP, or, by default, only logs that it would. " +
-			"A repeat of the same message carries the same Message-ID.",
+			"A repeat of the same message carries the same Message-ID, unless it came without an id.",
 		Effect:    true,
 		NewConfig: func() any { return NewConfig() },
 		New:       newHandler,
@@ -93,7 +93,11 @@ func (m *mailer) compose(msg *message.Message) (*gomail.Msg, error) {
 	letter := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	letter.FromMailAddress(m.from)
 	letter.ToMailAddress(to)
-	letter.SetMessageIDWithValue(m.messageID(msg.UUID))
+	if pipeline.Identified(msg) {
+		letter.SetMessageIDWithValue(m.messageID(msg.UUID))
+	} else {
+		letter.SetMessageID() // equal orders must not become one mail
+	}
 	letter.SetGenHeader("Auto-Submitted", "auto-generated")
 	return letter, m.fill(letter, data)
 }

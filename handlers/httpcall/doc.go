@@ -17,8 +17,10 @@
 //
 // The body is the message's payload, byte for byte. Idempotency-Key is
 // "<message id>:<handler>", the same however often the message is tried or
-// replayed, so that the other side can recognise a repeat. Content-Type,
-// traceparent and tracestate come from the message's metadata.
+// replayed, so that the other side can recognise a repeat. A message that came
+// without an id (idsource=content) has none, since two equal orders would
+// share it. Content-Type, traceparent and tracestate come from the message's
+// metadata.
 //
 // # The answer
 //

@@ -113,6 +113,14 @@ func TestRequest(t *testing.T) {
 		}
 		require.Len(t, w.requests(), 3)
 	})
+	t.Run("a message without an id of its own has no key, since equal orders would share it", func(t *testing.T) {
+		t.Parallel()
+		w := open(t, fine)
+		handle(t, start(t, to(w)), handlertest.Message(payload, pipeline.MetaIDSource, pipeline.IDSourceContent))
+		handle(t, start(t, to(w)), handlertest.Message(payload, pipeline.MetaIDSource, pipeline.IDSourcePosition))
+		require.NotContains(t, w.requests()[0].header, "Idempotency-Key")
+		require.Contains(t, w.requests()[1].header, "Idempotency-Key")
+	})
 	t.Run("method and headers are settings", func(t *testing.T) {
 		t.Parallel()
 		w := open(t, fine)

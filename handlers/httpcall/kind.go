@@ -29,7 +29,7 @@ func Kind() pipeline.Kind {
 	return pipeline.Kind{
 		Name: "call_http",
 		Doc: "Calls another system over HTTP with the message's payload, or, by default, only logs that it would. " +
-			"Every try of a message carries the same Idempotency-Key. If the handler has a `to`, the answer goes there.",
+			"Every try of a message carries the same Idempotency-Key, unless it came without an id. If the handler has a `to`, the answer goes there.",
 		Effect:    true,
 		NewConfig: func() any { return NewConfig() },
 		New:       newHandler,

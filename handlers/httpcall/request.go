@@ -38,11 +38,20 @@ func (c *caller) request(ctx context.Context, msg *message.Message) (*http.Reque
 	return req, c.fromMessage(req, msg)
 }
 
+// key is the value of Idempotency-Key; "": the message has no id of its own,
+// and a hash of its content would make one of two equal orders.
+func (c *caller) key(msg *message.Message) string {
+	if !pipeline.Identified(msg) {
+		return ""
+	}
+	return msg.UUID + ":" + c.env.Handler
+}
+
 // fromMessage sets the headers that the message gives. What the config sets
 // stays, but for the key.
 func (c *caller) fromMessage(req *http.Request, msg *message.Message) error {
 	values := map[string]string{
-		keyHeader:      msg.UUID + ":" + c.env.Handler,
+		keyHeader:      c.key(msg),
 		"Content-Type": msg.Metadata.Get(pipeline.MetaContentType),
 		"Traceparent":  msg.Metadata.Get(pipeline.MetaTraceParent),
 		"Tracestate":   msg.Metadata.Get(pipeline.MetaTraceState),
