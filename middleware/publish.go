@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/waybill-dev/waybill/pipeline"
 )
@@ -136,8 +137,7 @@ func (h Holder) Until(msg *message.Message, what string, try func(context.Contex
 			release()
 		}
 	}()
-	pauses := Retry{Initial: h.Initial}.pauses()
-	pauses.MaxInterval = h.Max * 2 / 3 // the jitter adds up to half
+	var pauses *backoff.ExponentialBackOff
 	for {
 		err := h.once(msg, try)
 		switch {
@@ -149,6 +149,8 @@ func (h Holder) Until(msg *message.Message, what string, try func(context.Contex
 			return err
 		}
 		if release == nil {
+			pauses = Retry{Initial: h.Initial}.pauses()
+			pauses.MaxInterval = h.Max * 2 / 3 // the jitter adds up to half
 			release = h.Hold(fmt.Sprintf("%s: %v", what, err))
 		}
 		if stop := wait(msg, pauses.NextBackOff()); stop != nil {
@@ -158,7 +160,7 @@ func (h Holder) Until(msg *message.Message, what string, try func(context.Contex
 }
 
 func (h Holder) once(msg *message.Message, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(msg.Context(), h.Timeout)
-	defer cancel()
+	ctx := pipeline.NewScope(msg.Context(), h.Timeout)
+	defer ctx.End()
 	return try(ctx)
 }

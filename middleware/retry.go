@@ -27,7 +27,7 @@ type Retry struct {
 func (r Retry) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
-		pauses := r.pauses()
+		var pauses *backoff.ExponentialBackOff
 		for again := 0; ; again++ {
 			outcome.Attempts++
 			produced, err := h(msg.CopyWithContext())
@@ -41,6 +41,9 @@ func (r Retry) Middleware(h message.HandlerFunc) message.HandlerFunc {
 			outcome.Failed(err, time.Now())
 			if pipeline.IsPermanent(err) || again >= r.Immediate {
 				return nil, err
+			}
+			if pauses == nil {
+				pauses = r.pauses()
 			}
 			if stop := wait(msg, pauseFor(err, pauses.NextBackOff())); stop != nil {
 				return nil, stop

@@ -22,12 +22,24 @@ func (s Slots) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		select {
 		case slots <- struct{}{}:
-		case <-pipeline.Draining(msg.Context()):
-			return nil, stopping(msg)
-		case <-msg.Context().Done():
-			return nil, stopping(msg)
+		default:
+			if err := queue(slots, msg); err != nil {
+				return nil, err
+			}
 		}
 		defer func() { <-slots }()
 		return h(msg)
+	}
+}
+
+// queue waits for a slot.
+func queue(slots chan<- struct{}, msg *message.Message) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-pipeline.Draining(msg.Context()):
+		return stopping(msg)
+	case <-msg.Context().Done():
+		return stopping(msg)
 	}
 }

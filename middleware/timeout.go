@@ -25,8 +25,8 @@ func (t Timeout) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	}
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outer := msg.Context()
-		ctx, cancel := context.WithTimeout(outer, t.After)
-		defer cancel()
+		ctx := pipeline.NewScope(outer, t.After)
+		defer ctx.End()
 		defer msg.SetContext(outer)
 		msg.SetContext(ctx)
 		produced, err := h(msg)

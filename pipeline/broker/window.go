@@ -250,10 +250,10 @@ func (w *Window) passGate(c *Claim) bool {
 func (w *Window) handOut(d *delivery) (acked bool) {
 	msg := d.msg
 	for nacks := 0; ; nacks++ {
-		ctx, cancel := context.WithCancelCause(d.claim.ctx)
-		msg.SetContext(pipeline.WithOrigin(context.WithValue(ctx, claimKey{}, d), d.from))
-		acked, again := w.await(msg)
-		cancel(nil)
+		ctx := pipeline.NewScope(d.claim.ctx, 0)
+		msg.SetContext(pipeline.WithOrigin(handed{ctx, d}, d.from))
+		acked, again := w.await(d.claim, msg)
+		ctx.End()
 		if acked || !again || !w.rest(d, nacks) {
 			return acked
 		}
@@ -262,8 +262,8 @@ func (w *Window) handOut(d *delivery) (acked bool) {
 }
 
 // await sends msg out and waits until it is settled.
-func (w *Window) await(msg *message.Message) (acked, again bool) {
-	ctx := msg.Context()
+func (w *Window) await(c *Claim, msg *message.Message) (acked, again bool) {
+	ctx := c.ctx // the message's own ends with it, and must not be waited for; see pipeline.Scope
 	// A select takes either of two that are ready: without this look a message
 	// could go out after its claim has ended, ahead of those of its lane that
 	// were given back.
@@ -313,4 +313,18 @@ func (w *Window) rest(d *delivery, nacks int) bool {
 	}
 }
 
+// handed is the context of a message that a handler has: it knows its
+// delivery.
+type handed struct {
+	*pipeline.Scope
+	d *delivery
+}
+
 type claimKey struct{}
+
+func (h handed) Value(key any) any {
+	if key == (claimKey{}) {
+		return h.d
+	}
+	return h.Scope.Value(key)
+}

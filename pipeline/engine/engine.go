@@ -61,7 +61,7 @@ func New(opts Options) (*Engine, error) {
 		// The drain before has bounded the wait; what still runs then ignores
 		// the end of its context.
 		CloseTimeout: 2 * time.Second,
-	}, routerLog(opts.Log))
+	}, routerLog{opts.Log})
 	if err != nil {
 		return nil, fmt.Errorf("make router: %w", err)
 	}
