@@ -201,7 +201,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	errs := make([]error, len(e.routes))
 	var draining sync.WaitGroup
 	for i, r := range e.routes {
-		draining.Go(func() { errs[i] = r.subscriber.Drain(ctx) })
+		draining.Go(func() { errs[i] = r.drain(ctx) })
 	}
 	draining.Wait()
 	if err := e.router.Close(); err != nil {
