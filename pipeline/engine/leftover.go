@@ -49,12 +49,7 @@ type leftover struct {
 	cut  context.CancelCauseFunc
 	err  error // of the last drain; read it after work
 
-	mu     sync.Mutex
-	reader *broker.Subscriber // nil: nobody reads right now
-	pauses int
-	left   int64  // messages; -1: not known
-	why    string // why the drain cannot go on; "": it can
-	empty  bool   // it was, once
+	progress progress
 }
 
 // newLeftover returns nil for a route whose topic is not moving.
@@ -68,8 +63,8 @@ func (e *Engine) newLeftover(r *route, window broker.Subscription) *leftover {
 		first: sub.Ordering == pipeline.OrderingKey || sub.Ordering == pipeline.OrderingPartition,
 		log:   r.log.With("broker", sub.Topic.Broker, "topic", sub.Topic.Name),
 		out:   make(chan *message.Message),
-		left:  -1,
 	}
+	l.progress.left = -1
 	l.window.Concurrency = window.Concurrency
 	l.hard, l.cut = context.WithCancelCause(context.Background())
 	return l
@@ -98,7 +93,7 @@ func (l *leftover) run() {
 	defer close(l.out)
 	life := l.engine.life
 	if l.first {
-		l.note(-1, "it is read first, and waits for its broker")
+		l.note(-1, errors.New("it is read first, and waits for its broker"))
 	}
 	select {
 	case <-l.engine.ready[l.sub.Topic.Broker].ch:
@@ -106,31 +101,29 @@ func (l *leftover) run() {
 	}
 	for life.Err() == nil {
 		status, err := l.look()
+		done := l.progress.state().empty
 		switch {
 		case err != nil:
-			l.note(-1, err.Error())
+			l.note(-1, err)
 		case status.Ready > 0:
 			l.read(status.Ready)
 			continue
-		case status.Consumers > 0 && l.waits():
-			l.note(0, fmt.Sprintf("%d others still read it, and may have messages in hand: stop what runs with an older config", status.Consumers))
-		default:
+		case status.Consumers > 0 && l.first && !done:
+			if l.progress.wait(status.Consumers) {
+				l.log.Info("draining: others still read it, and may have messages in hand", "readers", status.Consumers)
+			}
+		case !done:
 			l.finish()
+		default:
+			l.note(0, nil)
 		}
-		l.rest()
+		l.rest(done)
 	}
 }
 
-// waits reports whether the new broker is not read yet.
-func (l *leftover) waits() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.first && !l.empty
-}
-
-func (l *leftover) rest() {
+func (l *leftover) rest(done bool) {
 	pause := leftEvery
-	if l.state().empty {
+	if done {
 		pause = lateEvery
 	}
 	select {
@@ -167,7 +160,12 @@ func (l *leftover) read(waiting int64) {
 		l.engine.fail(fmt.Errorf("drain %s: %w", l.sub.Name, err))
 		return
 	}
-	l.begin(reader, waiting)
+	if l.progress.begin(reader, waiting) {
+		l.log.Warn("draining: messages have come after all was read: somebody still publishes there. They are handled, "+
+			"in no order with those of the new broker", "left", waiting)
+	} else {
+		l.log.Info("draining: what is left is read", "left", waiting)
+	}
 	var passing sync.WaitGroup
 	passing.Go(func() {
 		for msg := range messages {
@@ -180,25 +178,7 @@ func (l *leftover) read(waiting int64) {
 	l.watch(reader)
 	l.err = reader.Drain(l.hard)
 	passing.Wait()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.reader = nil
-}
-
-// begin makes reader the one that reads, paused as the route is.
-func (l *leftover) begin(reader *broker.Subscriber, waiting int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.reader, l.left, l.why = reader, waiting, ""
-	for range l.pauses {
-		reader.Pause()
-	}
-	if l.empty {
-		l.log.Warn("draining: messages have come after all was read: somebody still publishes there. They are handled, "+
-			"in no order with those of the new broker", "left", waiting)
-		return
-	}
-	l.log.Info("draining: what is left is read", "left", waiting)
+	l.progress.end()
 }
 
 // watch returns when the reader seems to have nothing more to read, or the
@@ -218,12 +198,12 @@ func (l *leftover) watch(reader *broker.Subscriber) {
 		status, err := l.look()
 		switch {
 		case err != nil:
-			l.note(-1, err.Error())
+			l.note(-1, err)
 			continue
 		case status.Ready == 0 && reader.InFlight() == 0:
 			return
 		}
-		l.note(status.Ready, "")
+		l.note(status.Ready, nil)
 		if time.Since(told) > leftTold {
 			told = time.Now()
 			l.log.Info("draining", "left", status.Ready)
@@ -232,31 +212,22 @@ func (l *leftover) watch(reader *broker.Subscriber) {
 }
 
 // note keeps how the drain stands, and tells of what stops it.
-func (l *leftover) note(left int64, why string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if why != "" && why != l.why && l.engine.life.Err() == nil {
-		l.log.Warn("draining: " + why)
+func (l *leftover) note(left int64, err error) {
+	if isNew := l.progress.note(left, err); isNew && l.engine.life.Err() == nil {
+		l.log.Warn("draining: " + err.Error())
 	}
-	l.left, l.why = left, why
 }
 
 // finish opens the new broker's subscription when all was read for the first
 // time.
 func (l *leftover) finish() {
-	l.note(0, "")
-	if l.state().empty {
-		return
-	}
 	if l.first {
 		if err := l.route.listen(l.engine.router); err != nil {
 			l.engine.fail(fmt.Errorf("start handler %s: %w", l.route.handler.Name, err))
 			return
 		}
 	}
-	l.mu.Lock()
-	l.empty = true
-	l.mu.Unlock()
+	l.progress.finish()
 	l.log.Info("draining: nothing is left")
 	l.engine.drained(l.sub.Topic)
 }
@@ -264,46 +235,10 @@ func (l *leftover) finish() {
 // drained tells when no handler of the topic has anything left to read.
 func (e *Engine) drained(topic pipeline.Topic) {
 	for _, r := range e.routes {
-		if r.left != nil && r.sub.Topic.Name == topic.Name && !r.left.state().empty {
+		if r.left != nil && r.sub.Topic.Name == topic.Name && !r.left.progress.state().empty {
 			return
 		}
 	}
 	e.log.Info("draining: all was read: once nobody publishes there any more, remove draining from the topic's config",
 		"topic", topic.Name, "broker", topic.Broker)
-}
-
-// leftState is how a drain stands at a moment.
-type leftState struct {
-	inFlight int
-	left     int64
-	why      string
-	empty    bool
-}
-
-func (l *leftover) state() leftState {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := leftState{left: l.left, why: l.why, empty: l.empty}
-	if l.reader != nil {
-		s.inFlight = l.reader.InFlight()
-	}
-	return s
-}
-
-func (l *leftover) pause() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pauses++
-	if l.reader != nil {
-		l.reader.Pause()
-	}
-}
-
-func (l *leftover) resume() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pauses--
-	if l.reader != nil {
-		l.reader.Resume()
-	}
 }

@@ -155,14 +155,14 @@ func (r *route) drain(ctx context.Context) error {
 func (r *route) pause() {
 	r.subscriber.Pause()
 	if r.left != nil {
-		r.left.pause()
+		r.left.progress.pause()
 	}
 }
 
 func (r *route) resume() {
 	r.subscriber.Resume()
 	if r.left != nil {
-		r.left.resume()
+		r.left.progress.resume()
 	}
 }
 

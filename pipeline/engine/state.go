@@ -37,6 +37,7 @@ type HandlerState struct {
 type DrainState struct {
 	Broker string // the one that it moves away from
 	Left   int64  // messages that wait there; -1: not known
+	Others int    // readers in other processes that are waited for
 	Why    string // what keeps them from being read; "": nothing
 	Done   bool   // there was nothing left, and the new broker is read
 	Gate   bool   // the new broker is not read before
@@ -69,8 +70,11 @@ func (r *route) state() HandlerState {
 	if r.left == nil {
 		return s
 	}
-	left := r.left.state()
-	d := &DrainState{Broker: r.left.sub.Topic.Broker, Left: left.left, Why: left.why, Done: left.empty, Gate: r.left.first && !left.empty}
+	left := r.left.progress.state()
+	d := &DrainState{
+		Broker: r.left.sub.Topic.Broker, Left: left.left, Others: left.others, Why: left.why,
+		Done: left.empty, Gate: r.left.first && !left.empty,
+	}
 	if s.Draining = d; d.Gate && d.Why != "" {
 		s.Held = append(s.Held, d.reason())
 	}
@@ -89,6 +93,9 @@ func (s State) Notes() []string {
 		case d == nil:
 		case d.Done && d.Left == 0:
 			notes = append(notes, fmt.Sprintf("handler %s: draining broker %s: nothing is left", h.Name, d.Broker))
+		case d.Others > 0:
+			notes = append(notes, fmt.Sprintf("handler %s: draining broker %s: nothing of %s waits; what its other readers, %d, have in hand is waited for",
+				h.Name, d.Broker, h.Topic, d.Others))
 		case d.Left >= 0:
 			notes = append(notes, fmt.Sprintf("handler %s: draining broker %s: %d messages of %s are left", h.Name, d.Broker, d.Left, h.Topic))
 		}
