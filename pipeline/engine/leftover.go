@@ -108,7 +108,7 @@ func (l *leftover) run() {
 		case status.Ready > 0:
 			l.read(status.Ready)
 			continue
-		case status.Consumers > 0 && l.first && !done:
+		case status.Consumers > 0 && !done:
 			if l.progress.wait(status.Consumers) {
 				l.log.Info("draining: others still read it, and may have messages in hand", "readers", status.Consumers)
 			}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,10 +23,10 @@ shutdown_timeout: %s
 brokers:
   old: %s
   new: %s
-  log: {driver: embedded, path: log.db}
+  log: %s
 topics:
   in-~: {key: [/k], %s}
-  out-~: {broker: log}
+  out-~: {broker: log, partitions: 1}
 handlers:
   work: {kind: map, from: in-~, to: out-~, ordering: %s, concurrency: 8, timeout: 0s, %s}
 `
@@ -40,9 +41,9 @@ const (
 // move is a stand whose topic moves.
 type move struct {
 	*stand
-	old, new, ordering string
-	topic, out         string
-	sent               int
+	old, new, log, ordering string
+	topic, out              string
+	sent                    int
 }
 
 // stuck is a handler that finishes nothing.
@@ -54,7 +55,7 @@ func (m *move) configure(topic, handler string) {
 	if handler == stuck {
 		timeout = "100ms"
 	}
-	text := fmt.Sprintf(moving, timeout, m.old, m.new, topic, m.ordering, handler)
+	text := fmt.Sprintf(moving, timeout, m.old, m.new, cmp.Or(m.log, "{driver: embedded, path: log.db}"), topic, m.ordering, handler)
 	text = strings.ReplaceAll(text, "~", strings.TrimPrefix(m.topic, "in-"))
 	require.NoError(m.t, os.WriteFile(m.config, []byte(text), 0o600))
 }
@@ -138,7 +139,7 @@ func (m *move) run(t *testing.T) {
 	m.send(after)
 	m.eventually(func() bool { return len(m.order()) >= m.sent }, "all are handled")
 	m.eventually(func() bool { _, ready := m.get("/ready"); return strings.Contains(ready, "nothing is left") }, "it is told that nothing is left")
-	require.Contains(t, m.log.String(), "remove draining from the topic's config")
+	require.Contains(t, m.stand.log.String(), "remove draining from the topic's config")
 	code, out, _ := m.stand.run("", "doctor")
 	require.Zero(t, code, out)
 	require.Contains(t, out, "topic "+m.topic+" is moving to new, and nothing of "+m.topic+".work is left here")
@@ -235,4 +236,45 @@ func TestDraining_WrongBroker(t *testing.T) {
 	err := m.stop()
 	require.ErrorContains(t, err, "provision broker old: ")
 	require.ErrorContains(t, err, "with draining: old nothing is made there and all must be there already: "+m.topic+".work; name the broker that the topic was on")
+}
+
+// TestDraining_Instances: two that drain at once let go of the old broker
+// together, and the order holds over both.
+func TestDraining_Instances(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs RabbitMQ and Kafka")
+	}
+	rabbit := fmt.Sprintf("{driver: rabbitmq, url: %q}", needEnv(t, "RABBITMQ_URL"))
+	kafka := fmt.Sprintf("{driver: kafka, url: %q}", needEnv(t, "KAFKA_BROKERS"))
+	for name, brokers := range map[string][2]string{"rabbitmq to kafka": {rabbit, kafka}, "kafka to rabbitmq": {kafka, rabbit}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := unique("in-~")
+			begin := func(topic, handler string) *move {
+				m := &move{
+					stand: prepareStand(t, ""), ordering: "key", topic: in, out: "out-" + strings.TrimPrefix(in, "in-"),
+					old: brokers[0], new: brokers[1], log: kafka,
+				}
+				m.configure(topic, handler)
+				m.open()
+				return m
+			}
+			first := begin("broker: old", stuck)
+			first.send(waiting)
+			require.Error(t, first.stop())
+
+			first.configure("broker: new, draining: old", "with: {delay: 5ms}")
+			first.open()
+			second := begin("broker: new, draining: old", "with: {delay: 5ms}")
+			first.send(after)
+			first.eventually(func() bool { return len(first.order()) >= first.sent }, "all are handled")
+			for _, m := range []*move{first, second} {
+				m.eventually(func() bool { _, ready := m.get("/ready"); return strings.Contains(ready, "nothing is left") }, "each knows the end")
+			}
+			first.check(t, first.order())
+			require.NoError(t, first.stop())
+			require.NoError(t, second.stop())
+		})
+	}
 }
