@@ -92,8 +92,8 @@ func (l *leftover) drain(ctx context.Context) error {
 func (l *leftover) run() {
 	defer close(l.out)
 	life := l.engine.life
-	if l.first {
-		l.note(-1, errors.New("it is read first, and waits for its broker"))
+	if l.first { // no line in the log: who provisions the broker has one if it is away
+		l.progress.note(-1, errors.New("it is read first, and waits for its broker"))
 	}
 	select {
 	case <-l.engine.ready[l.sub.Topic.Broker].ch:
