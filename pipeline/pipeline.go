@@ -79,6 +79,7 @@ const (
 type Topic struct {
 	Name       string
 	Broker     string
+	Draining   string   // the broker it is moving away from, where what is left is read; "": none
 	Key        []string // JSON Pointers into the payload, the first that is there gives the key
 	Partitions int      // 0: the driver's default
 	Replicas   int      // Kafka; 0: the broker's default

@@ -44,8 +44,12 @@ func (l *linter) topic(p pointer, t pipeline.Topic) {
 	if !l.isUsed(t.Name) {
 		l.warnf(p, "remove it, if nobody else publishes or tails it here", "no handler reads or writes this topic")
 	}
+	if t.Draining != "" && !l.isRead(t.Name) {
+		l.warnf(p.key("draining"), "remove it, and move by hand what is left there",
+			"no handler reads this topic, so nothing is read from %s", t.Draining)
+	}
 	driver := l.pipe.Brokers[t.Broker].Driver
-	if driver == pipeline.DriverRabbitMQ {
+	if driver == pipeline.DriverRabbitMQ || l.pipe.Brokers[t.Draining].Driver == pipeline.DriverRabbitMQ {
 		return
 	}
 	n, _ := l.root.walk(p)
@@ -60,6 +64,10 @@ func (l *linter) isUsed(topic string) bool {
 	return slices.ContainsFunc(l.pipe.Handlers, func(h pipeline.Handler) bool {
 		return h.From == topic || h.DeadLetter == topic || slices.Contains(targets(h), topic)
 	})
+}
+
+func (l *linter) isRead(topic string) bool {
+	return slices.ContainsFunc(l.pipe.Handlers, func(h pipeline.Handler) bool { return h.From == topic })
 }
 
 func (l *linter) handler(p pointer, h pipeline.Handler) {

@@ -10,7 +10,7 @@ import (
 // topicConfig is one entry of `topics:`.
 type topicConfig struct {
 	Broker       string             `yaml:"broker" doc:"The broker it is on." default:"the only broker, where there is just one"`
-	Draining     refused            `yaml:"draining,omitempty" doc:"The broker that the topic is moving away from: what is new goes to broker, what is left here is read until it is empty." later:"draining comes with a later release"`
+	Draining     string             `yaml:"draining,omitempty" doc:"The broker that the topic is moving away from: what is new goes to broker, what is left on this one is still read. Handlers with an order read the new broker once this one is empty, others both at once."`
 	Key          keys               `yaml:"key,omitempty" type:"text, list of text" doc:"JSON Pointers into the payload; the first that is there gives a message's key, for ordering: key and for Kafka's partitions."`
 	Partitions   int                `yaml:"partitions,omitempty" min:"0" max:"10000" doc:"How many partitions to make. kafka; rabbitmq: ordered subscriptions get that many queues." default:"the broker's"`
 	Replication  int                `yaml:"replication,omitempty" min:"0" max:"100" doc:"kafka: on how many brokers each partition is." default:"the broker's"`
@@ -51,8 +51,18 @@ func (t *topicConfig) check(c *checker, p pointer) {
 	default:
 		c.checkReference(p.key("broker"), "broker", t.Broker, brokers)
 	}
+	if t.Draining != "" {
+		t.checkDraining(c, p.key("draining"), brokers)
+	}
 	c.checkPointers(p.key("key"), t.Key)
 	t.checkRabbit(c, p)
+}
+
+func (t *topicConfig) checkDraining(c *checker, p pointer, brokers []string) {
+	c.checkReference(p, "broker", t.Draining, brokers)
+	if t.Draining == t.Broker {
+		c.errorf(p, "name the broker that the topic was on before, or remove it", "the topic is on %s and cannot move away from it", t.Broker)
+	}
 }
 
 // checkRabbit looks at the topic's place on RabbitMQ, also while it is on
@@ -78,6 +88,7 @@ func (t *topicConfig) topic(name string) pipeline.Topic {
 	return pipeline.Topic{
 		Name:       name,
 		Broker:     t.Broker,
+		Draining:   t.Draining,
 		Key:        t.Key,
 		Partitions: t.Partitions,
 		Replicas:   t.Replication,

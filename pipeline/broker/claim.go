@@ -226,6 +226,9 @@ func (c *Claim) wakeSpan() {
 	}
 }
 
+// Broker is the name of the broker that the claim's messages come from.
+func (c *Claim) Broker() string { return c.w.sub.Topic.Broker }
+
 // ClaimOf returns the claim and the position under which msg was delivered,
 // or nil for a message of our own making. Drivers use it in Commit.
 func ClaimOf(msg *message.Message) (*Claim, int64) {

@@ -9,7 +9,17 @@ import (
 
 // SubscriptionOf is what a handler of the pipeline reads.
 func SubscriptionOf(p pipeline.Pipeline, h pipeline.Handler) Subscription {
+	return subscription(p, h, p.Topics[h.From])
+}
+
+// LeftoverOf is what a handler reads on the broker that its topic is moving
+// away from; false: its topic is not moving.
+func LeftoverOf(p pipeline.Pipeline, h pipeline.Handler) (Subscription, bool) {
 	topic := p.Topics[h.From]
+	return subscription(p, h, leftover(p, topic)), topic.Draining != ""
+}
+
+func subscription(p pipeline.Pipeline, h pipeline.Handler, topic pipeline.Topic) Subscription {
 	return Subscription{
 		Name:          h.Subscription(p.Brokers[topic.Broker].GroupPrefix),
 		Handler:       h.Name,
@@ -23,21 +33,49 @@ func SubscriptionOf(p pipeline.Pipeline, h pipeline.Handler) Subscription {
 	}
 }
 
+// leftover is a topic as it is on the broker that it is moving away from.
+// Nothing is made there any more. What does not matter to reading is left
+// open, so that the config can say what the new broker is to have; RabbitMQ's
+// queues follow from the partitions.
+func leftover(p pipeline.Pipeline, topic pipeline.Topic) pipeline.Topic {
+	topic.Broker, topic.Draining = topic.Draining, ""
+	topic.Replicas, topic.Retention, topic.MaxMessage = 0, pipeline.Retention{}, 0
+	if p.Brokers[topic.Broker].Driver != pipeline.DriverRabbitMQ {
+		topic.Partitions = 0
+	}
+	if topic.Provision == pipeline.ProvisionCreate {
+		topic.Provision = pipeline.ProvisionVerify
+	}
+	return topic
+}
+
 // Holdings are the topics that the pipeline has on the broker of that name,
-// and the subscriptions on them, for Provision and Inspect.
+// and the subscriptions on them, for Provision and Inspect. What is moving
+// away from the broker and still read there is among them.
 func Holdings(p pipeline.Pipeline, name string) ([]pipeline.Topic, []Subscription) {
 	var topics []pipeline.Topic
 	for _, t := range p.Topics {
-		if t.Broker == name {
+		switch {
+		case t.Broker == name:
 			topics = append(topics, t)
+		case t.Draining == name && isRead(p, t.Name):
+			topics = append(topics, leftover(p, t))
 		}
 	}
 	slices.SortFunc(topics, func(a, b pipeline.Topic) int { return strings.Compare(a.Name, b.Name) })
 	var subs []Subscription
 	for _, h := range p.Handlers {
-		if p.Topics[h.From].Broker == name {
+		switch name {
+		case p.Topics[h.From].Broker:
 			subs = append(subs, SubscriptionOf(p, h))
+		case p.Topics[h.From].Draining:
+			sub, _ := LeftoverOf(p, h)
+			subs = append(subs, sub)
 		}
 	}
 	return topics, subs
+}
+
+func isRead(p pipeline.Pipeline, topic string) bool {
+	return slices.ContainsFunc(p.Handlers, func(h pipeline.Handler) bool { return h.From == topic })
 }

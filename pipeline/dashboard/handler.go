@@ -27,6 +27,7 @@ type Options struct {
 	Topic    func(name string) (pipeline.Topic, bool)
 	Broker   func(name string) (broker.Broker, bool)
 	Problems func() []string                             // why the pipeline is not ready; empty: it is
+	Notes    func() []string                             // what else to say of one that is ready; may be nil
 	Inspect  func(ctx context.Context) ([]Report, error) // for doctor
 	Log      *slog.Logger
 }
@@ -91,7 +92,11 @@ func ready(opts Options) http.HandlerFunc {
 			writeText(w, http.StatusServiceUnavailable, strings.Join(problems, "\n")+"\n")
 			return
 		}
-		writeText(w, http.StatusOK, "ready\n")
+		lines := []string{"ready"}
+		if opts.Notes != nil {
+			lines = append(lines, opts.Notes()...)
+		}
+		writeText(w, http.StatusOK, strings.Join(lines, "\n")+"\n")
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 	h := r.handler
 	holder := middleware.Holder{Hold: r.stall, Timeout: publishTimeout, Initial: holdInitial, Max: holdMax}
-	send := e.sender(r)
+	send := e.sender()
 	return compose(kind,
 		// One span around all that happens to the message, waiting included.
 		middleware.Trace{Tracer: e.opts.Tracer, Topic: h.From, Group: r.sub.Name}.Middleware,

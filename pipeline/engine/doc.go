@@ -11,6 +11,9 @@
 // reached, and a route starts when every broker that it reads or writes is
 // ready, so that a broker that is away delays its own routes only.
 //
+// A route whose topic is moving away from another broker also reads what is
+// left there; with an order it does so first (leftover.go).
+//
 // # Stop
 //
 // Watermill's router cancels contexts and closes subscribers under running

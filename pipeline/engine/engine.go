@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,7 +147,7 @@ func (e *Engine) provision(name string) {
 		}
 		err = fmt.Errorf("provision broker %s: %w", name, err)
 		if r := pipeline.ReasonOf(err); pipeline.IsPermanent(err) || (r != pipeline.ReasonUnavailable && r != pipeline.ReasonTimeout) {
-			e.fail(err)
+			e.fail(e.explain(err, name))
 			return
 		}
 		pause := pauses.NextBackOff()
@@ -157,6 +158,22 @@ func (e *Engine) provision(name string) {
 			return
 		}
 	}
+}
+
+// explain adds what the broker cannot know: that topics are moving away from
+// it, and so are not made there.
+func (e *Engine) explain(err error, name string) error {
+	var moving []string
+	for _, r := range e.routes {
+		if r.left != nil && r.left.sub.Topic.Broker == name {
+			moving = append(moving, r.left.sub.Name)
+		}
+	}
+	if len(moving) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (with draining: %s nothing is made there and all must be there already: %s; "+
+		"name the broker that the topic was on, or remove draining)", err, name, strings.Join(moving, ", "))
 }
 
 // startRoute waits for the route's brokers, then lets it consume.
@@ -201,7 +218,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	errs := make([]error, len(e.routes))
 	var draining sync.WaitGroup
 	for i, r := range e.routes {
-		draining.Go(func() { errs[i] = r.subscriber.Drain(ctx) })
+		draining.Go(func() { errs[i] = r.drain(ctx) })
 	}
 	draining.Wait()
 	if err := e.router.Close(); err != nil {

@@ -23,7 +23,13 @@ type gauges struct {
 
 	mu      sync.Mutex
 	counted time.Time
-	backlog []broker.Status
+	backlog []backlog
+}
+
+// backlog is what waits on one broker.
+type backlog struct {
+	broker string
+	status []broker.Status
 }
 
 func newGauges(e *Engine) *gauges { return &gauges{engine: e} }
@@ -32,7 +38,7 @@ var (
 	connectedDesc = prometheus.NewDesc("waybill_broker_connected", "1 while the broker is connected and takes publishes.", []string{"broker"}, nil)
 	inFlightDesc  = prometheus.NewDesc("waybill_in_flight_messages", "Messages taken and not yet settled.", []string{"handler"}, nil)
 	heldDesc      = prometheus.NewDesc("waybill_handler_held", "1 while the handler's intake is closed.", []string{"handler"}, nil)
-	backlogDesc   = prometheus.NewDesc("waybill_backlog_messages", "Messages that wait at the broker.", []string{"topic", "group"}, nil)
+	backlogDesc   = prometheus.NewDesc("waybill_backlog_messages", "Messages that wait at the broker.", []string{"broker", "topic", "group"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -56,16 +62,18 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(inFlightDesc, float64(h.InFlight), h.Name)
 		gauge(heldDesc, truth(len(h.Held) > 0), h.Name)
 	}
-	for _, s := range g.waiting(state) {
-		if s.Ready >= 0 {
-			gauge(backlogDesc, float64(s.Ready), s.Topic, s.Name)
+	for _, b := range g.waiting(state) {
+		for _, s := range b.status {
+			if s.Ready >= 0 {
+				gauge(backlogDesc, float64(s.Ready), b.broker, s.Topic, s.Name)
+			}
 		}
 	}
 }
 
 // waiting asks the brokers that are there what waits, but not at every
 // scrape.
-func (g *gauges) waiting(state State) []broker.Status {
+func (g *gauges) waiting(state State) []backlog {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if time.Since(g.counted) < backlogAge {
@@ -84,7 +92,7 @@ func (g *gauges) waiting(state State) []broker.Status {
 			g.engine.log.Debug("count the backlog", "broker", b.Name, "error", err)
 			continue
 		}
-		g.backlog = append(g.backlog, status...)
+		g.backlog = append(g.backlog, backlog{b.Name, status})
 	}
 	g.counted = time.Now()
 	return g.backlog

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -18,10 +19,14 @@ type route struct {
 	handler    pipeline.Handler
 	sub        broker.Subscription
 	subscriber *broker.Subscriber
-	brokers    []string // that it reads or writes
+	left       *leftover // what its topic has on another broker; nil: the topic is not moving
+	brokers    []string  // that it reads or writes
 	chain      message.HandlerFunc
 	log        *slog.Logger
 	onStop     []func()
+
+	opening sync.Mutex // held while the subscription opens, and by a stop that forbids it
+	over    bool       // it may not open any more
 
 	mu      sync.Mutex
 	begun   bool
@@ -59,6 +64,7 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		window.Concurrency = min(2*h.Concurrency, max(h.InFlight, h.Concurrency))
 	}
 	r.subscriber = broker.NewSubscriber(window, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
+	r.left = e.newLeftover(r, window)
 	r.chain = e.chain(r, fn)
 	return r, nil
 }
@@ -87,21 +93,77 @@ func (e *Engine) brokersOf(h pipeline.Handler) []string {
 	return brokers
 }
 
-// begin adds the route to the running router.
+// begin adds the route to the running router. What is left on another broker
+// has a handler of its own there, with the same chain, so that the bounds of
+// the two are one.
 func (r *route) begin(router *message.Router) error {
-	router.AddConsumerHandler(r.handler.Name, r.sub.Topic.Name, kept{r.subscriber}, func(msg *message.Message) error {
+	if r.left != nil {
+		if err := r.add(router, r.handler.Name+" on "+r.left.sub.Topic.Broker, r.left); err != nil {
+			return err
+		}
+	}
+	if r.left == nil || !r.left.first {
+		if err := r.listen(router); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = true
+	return nil
+}
+
+func (r *route) add(router *message.Router, name string, from message.Subscriber) error {
+	router.AddConsumerHandler(name, r.sub.Topic.Name, from, func(msg *message.Message) error {
 		_, err := r.chain(msg)
 		return err
 	})
-	if err := router.RunHandlers(context.Background()); err != nil {
+	return router.RunHandlers(context.Background())
+}
+
+// listen opens the route's subscription, unless the route is stopping.
+func (r *route) listen(router *message.Router) error {
+	r.opening.Lock()
+	defer r.opening.Unlock()
+	if r.over {
+		return nil
+	}
+	if err := r.add(router, r.handler.Name, kept{r.subscriber}); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.begun = true
-	r.mu.Unlock()
 	r.log.Info("listening on "+r.sub.Topic.Name, "group", r.sub.Name, "kind", r.handler.Kind,
 		"concurrency", r.sub.Concurrency, "ordering", r.sub.Ordering)
 	return nil
+}
+
+// drain ends the route's subscriptions, at once. See broker.Subscriber.Drain.
+func (r *route) drain(ctx context.Context) error {
+	r.opening.Lock()
+	r.over = true
+	r.opening.Unlock()
+	if r.left == nil {
+		return r.subscriber.Drain(ctx)
+	}
+	var err error
+	var draining sync.WaitGroup
+	draining.Go(func() { err = r.left.drain(ctx) })
+	both := r.subscriber.Drain(ctx)
+	draining.Wait()
+	return errors.Join(both, err)
+}
+
+func (r *route) pause() {
+	r.subscriber.Pause()
+	if r.left != nil {
+		r.left.progress.pause()
+	}
+}
+
+func (r *route) resume() {
+	r.subscriber.Resume()
+	if r.left != nil {
+		r.left.progress.resume()
+	}
 }
 
 // kept is a subscriber that the router cannot close: the engine does, once
@@ -117,9 +179,9 @@ func (r *route) stall(why string) func() {
 		r.log.Warn("handler is held: " + why)
 	}
 	r.mu.Unlock()
-	r.subscriber.Pause()
+	r.pause()
 	return sync.OnceFunc(func() {
-		r.subscriber.Resume()
+		r.resume()
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.stalled[why]--; r.stalled[why] == 0 {

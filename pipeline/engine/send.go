@@ -12,17 +12,17 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 )
 
-// sender returns how a route publishes. Where all outputs are on the broker
+// sender returns how routes publish. Where all outputs are on the broker
 // that the input came from, and that broker can, outputs and acknowledgement
 // are one transaction; else each topic's publisher confirms its own.
-func (e *Engine) sender(r *route) middleware.Send {
-	source := e.opts.Brokers[r.sub.Topic.Broker]
-	committer, _ := source.(broker.Committer)
+func (e *Engine) sender() middleware.Send {
 	return func(ctx context.Context, in *message.Message, out []middleware.Output) []error {
 		for _, o := range out {
 			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
 		}
-		if committer != nil && e.allOn(r.sub.Topic.Broker, out) {
+		claim, _ := broker.ClaimOf(in)
+		committer, can := e.opts.Brokers[claim.Broker()].(broker.Committer)
+		if can && e.allOn(claim.Broker(), out) {
 			return commit(ctx, committer, in, out)
 		}
 		return e.publish(out)

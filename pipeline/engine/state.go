@@ -26,9 +26,21 @@ type HandlerState struct {
 	Name     string
 	Topic    string
 	Group    string
-	Running  bool     // it consumes
-	InFlight int      // messages taken and not yet settled
-	Held     []string // why its intake is closed; empty: it is open
+	Running  bool        // it consumes
+	InFlight int         // messages taken and not yet settled
+	Held     []string    // why its intake is closed; empty: it is open
+	Draining *DrainState // nil: its topic is not moving
+}
+
+// DrainState is how far a handler is with what its topic has on the broker
+// that it is moving away from.
+type DrainState struct {
+	Broker string // the one that it moves away from
+	Left   int64  // messages that wait there; -1: not known
+	Others int    // readers in other processes that are waited for
+	Why    string // what keeps them from being read; "": nothing
+	Done   bool   // there was nothing left, and the new broker is read
+	Gate   bool   // the new broker is not read before
 }
 
 // State returns the present state. It does not wait.
@@ -55,7 +67,40 @@ func (r *route) state() HandlerState {
 		s.Held = append(s.Held, why)
 	}
 	slices.Sort(s.Held)
+	if r.left == nil {
+		return s
+	}
+	left := r.left.progress.state()
+	d := &DrainState{
+		Broker: r.left.sub.Topic.Broker, Left: left.left, Others: left.others, Why: left.why,
+		Done: left.empty, Gate: r.left.first && !left.empty,
+	}
+	if s.Draining = d; d.Gate && d.Why != "" {
+		s.Held = append(s.Held, d.reason())
+	}
+	s.InFlight += left.inFlight
 	return s
+}
+
+func (d *DrainState) reason() string { return fmt.Sprintf("draining broker %s: %s", d.Broker, d.Why) }
+
+// Notes lists what a person may want to know of a pipeline that is ready: how
+// much is left on brokers that topics are moving away from.
+func (s State) Notes() []string {
+	var notes []string
+	for _, h := range s.Handlers {
+		switch d := h.Draining; {
+		case d == nil:
+		case d.Done && d.Left == 0:
+			notes = append(notes, fmt.Sprintf("handler %s: draining broker %s: nothing is left", h.Name, d.Broker))
+		case d.Others > 0:
+			notes = append(notes, fmt.Sprintf("handler %s: draining broker %s: nothing of %s waits; what its other readers, %d, have in hand is waited for",
+				h.Name, d.Broker, h.Topic, d.Others))
+		case d.Left >= 0:
+			notes = append(notes, fmt.Sprintf("handler %s: draining broker %s: %d messages of %s are left", h.Name, d.Broker, d.Left, h.Topic))
+		}
+	}
+	return notes
 }
 
 func raised(f *flag) bool {
@@ -90,6 +135,9 @@ func (s State) Problems() []string {
 		}
 		for _, why := range h.Held {
 			problems = append(problems, fmt.Sprintf("handler %s is held: %s", h.Name, why))
+		}
+		if d := h.Draining; d != nil && !d.Gate && d.Why != "" {
+			problems = append(problems, fmt.Sprintf("handler %s: %s", h.Name, d.reason()))
 		}
 	}
 	return problems

@@ -91,6 +91,7 @@ func (a *App) setup() error {
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return a.engine.State().Problems() },
+		Notes:    func() []string { return a.engine.State().Notes() },
 		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
 		Log:      a.log,
 	}))

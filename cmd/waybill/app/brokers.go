@@ -92,6 +92,7 @@ func inspectOne(ctx context.Context, p pipeline.Pipeline, name string, b broker.
 		Broker: name, Driver: p.Brokers[name].Driver, Address: health.Address, User: health.User,
 		Connected: health.Connected, Subscriptions: status, Problems: health.Incidents,
 	}
+	noteMoves(p, name, status)
 	if health.Blocked != "" {
 		r.Problems = append(r.Problems, "it refuses publishes: "+health.Blocked)
 	}
@@ -99,4 +100,21 @@ func inspectOne(ctx context.Context, p pipeline.Pipeline, name string, b broker.
 		r.Problems = append(r.Problems, err.Error())
 	}
 	return r
+}
+
+// noteMoves says of the subscriptions on a broker which are only there to be
+// drained, or are waited for. The broker's own lines are changed in place.
+func noteMoves(p pipeline.Pipeline, name string, status []broker.Status) {
+	for i := range status {
+		s := &status[i]
+		switch t := p.Topics[s.Topic]; {
+		case t.Draining == "":
+		case t.Draining == name && s.Ready == 0 && s.InFlight <= 0:
+			s.Notes = append(s.Notes, fmt.Sprintf("topic %s is moving to %s, and nothing of %s is left here", t.Name, t.Broker, s.Name))
+		case t.Draining == name:
+			s.Notes = append(s.Notes, fmt.Sprintf("topic %s is moving to %s: what is left of %s is read here", t.Name, t.Broker, s.Name))
+		default:
+			s.Notes = append(s.Notes, fmt.Sprintf("topic %s is moving here from %s, which ordered handlers read first", t.Name, t.Draining))
+		}
+	}
 }

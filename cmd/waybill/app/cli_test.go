@@ -141,6 +141,14 @@ func TestEchoAndGraph(t *testing.T) {
 	code, out, errs = command(t, "", "graph", "--config", file, "--format", "dot", "--dead-letters")
 	require.Zero(t, code, errs)
 	require.Contains(t, out, `"handler prepare" -> "topic orders-in.prepare.dlq" [style=dashed label=dead];`)
+
+	move := []string{"graph", "--config", file, "--set", "brokers.old={driver: embedded, path: old.db}", "--set", "topics.orders-in.draining=old", "--set", "topics.orders-in.broker=main"}
+	code, out, errs = command(t, "", move...)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, `[("orders-in on old")] -. draining .-> `)
+	code, out, errs = command(t, "", append(move, "--format", "dot")...)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, `"topic orders-in on old" -> "handler prepare" [style=dashed label=draining];`)
 	code, _, _ = command(t, "", "graph", "--config", file, "--format", "png")
 	require.Equal(t, exitUsage, code)
 }

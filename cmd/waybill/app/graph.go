@@ -43,12 +43,16 @@ type edge struct {
 	reads          bool   // topic → handler
 	output         string // of the handler, for handler → topic
 	dead           bool   // to a dead-letter topic
+	draining       bool   // what is left of the topic on the broker that it moves away from
 }
 
 func edges(p pipeline.Pipeline, dead bool) []edge {
 	var all []edge
 	for _, h := range p.Handlers {
 		all = append(all, edge{topic: h.From, handler: h.Name, kind: h.Kind, reads: true})
+		if old := p.Topics[h.From].Draining; old != "" {
+			all = append(all, edge{topic: h.From + " on " + old, handler: h.Name, kind: h.Kind, reads: true, draining: true})
+		}
 		outputs := make([]string, 0, len(h.To))
 		for name := range h.To {
 			outputs = append(outputs, name)
@@ -79,6 +83,8 @@ func mermaid(w io.Writer, all []edge) error {
 		topic := fmt.Sprintf("%s[(\"%s\")]", id("t", e.topic), e.topic)
 		handler := fmt.Sprintf("%s[\"%s<br/><i>%s</i>\"]", id("h", e.handler), e.handler, e.kind)
 		switch {
+		case e.draining:
+			fmt.Fprintf(&b, "  %s -. draining .-> %s\n", topic, handler)
 		case e.reads:
 			fmt.Fprintf(&b, "  %s --> %s\n", topic, handler)
 		case e.dead:
@@ -108,6 +114,8 @@ func dot(w io.Writer, all []edge) error {
 		node(topic, e.topic, "cylinder")
 		node(handler, e.handler+"\n"+e.kind, "box")
 		switch {
+		case e.draining:
+			fmt.Fprintf(&b, "  %q -> %q [style=dashed label=draining];\n", topic, handler)
 		case e.reads:
 			fmt.Fprintf(&b, "  %q -> %q;\n", topic, handler)
 		case e.dead:

@@ -50,6 +50,10 @@ func (a *App) sowOne(ctx context.Context, s seed) error {
 	if !ok {
 		return errors.New("the config has no such topic")
 	}
+	if topic.Draining != "" {
+		a.log.Info("topic is moving from another broker, where it had its messages: not seeded", "topic", s.topic, "draining", topic.Draining)
+		return nil
+	}
 	if err := a.engine.AwaitBroker(ctx, topic.Broker); err != nil {
 		return err
 	}

@@ -80,6 +80,7 @@ func (b *embedBroker) inspect(ctx context.Context, sub broker.Subscription) (bro
 	s := broker.Status{Name: sub.Name, Topic: sub.Topic.Name, Bindings: []string{sub.Topic.Name}}
 	c, err := b.log.cursor(ctx, sub.Name)
 	if errors.Is(err, sql.ErrNoRows) {
+		s.Ready, s.InFlight = -1, -1
 		s.Problems = append(s.Problems, "the subscription does not exist yet: `waybill run` makes it")
 		return s, nil
 	}

@@ -61,7 +61,10 @@ func (b *Broker) inspect(ctx context.Context, topic pipeline.Topic, group string
 	err = b.administer(ctx, func(admin sarama.ClusterAdmin) error {
 		return b.count(admin, topic.Name, group, found.partitions, &row)
 	})
-	return row, err
+	if err != nil {
+		return broker.Status{}, err // row may be written still: an answer that nobody waited for
+	}
+	return row, nil
 }
 
 func (b *Broker) count(admin sarama.ClusterAdmin, topic, group string, partitions int, row *broker.Status) error {

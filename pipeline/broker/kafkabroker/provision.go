@@ -120,7 +120,10 @@ func (b *Broker) lookUp(ctx context.Context, name string) (*topicState, error) {
 		found = state
 		return nil
 	})
-	return found, err
+	if err != nil {
+		return nil, err // found may be written still: an answer that nobody waited for
+	}
+	return found, nil
 }
 
 // create makes the topic, and returns when the cluster knows it.

@@ -64,6 +64,7 @@ func (b *Broker) ownStatus(ctx context.Context, l layout, isRead bool) (*broker.
 // not be asked.
 func (b *Broker) status(ctx context.Context, name string, l layout, queues []string) (broker.Status, error) {
 	row := broker.Status{Name: name, Topic: l.topic.Name}
+	known := true
 	for _, q := range queues {
 		counts, err := b.count(ctx, q)
 		switch {
@@ -74,7 +75,11 @@ func (b *Broker) status(ctx context.Context, name string, l layout, queues []str
 			return row, err
 		default:
 			row.Problems = append(row.Problems, err.Error())
+			known = false
 		}
+	}
+	if !known {
+		row.Ready, row.Consumers = -1, -1
 	}
 	if b.api == nil {
 		row.InFlight = -1

@@ -89,7 +89,10 @@ func (b *Broker) count(ctx context.Context, name string) (amqp.Queue, error) {
 		q, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
 		return err
 	})
-	return q, err
+	if err != nil {
+		return amqp.Queue{}, err // q may be written still: an answer that nobody waited for
+	}
+	return q, nil
 }
 
 // passive asks for something by a passive declare, which makes nothing.

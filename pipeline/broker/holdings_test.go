@@ -1,0 +1,45 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline"
+)
+
+// TestHoldings_Draining: on the broker that a topic moves away from there is
+// what its handlers read, and nothing is made or compared that reading does
+// not need.
+func TestHoldings_Draining(t *testing.T) {
+	t.Parallel()
+	p := pipeline.Pipeline{
+		Brokers: map[string]pipeline.Broker{
+			"new": {Driver: pipeline.DriverKafka}, "old": {Driver: pipeline.DriverRabbitMQ, GroupPrefix: "shop."},
+		},
+		Topics: map[string]pipeline.Topic{
+			"in": {
+				Name: "in", Broker: "new", Draining: "old", Partitions: 8, Replicas: 3, MaxMessage: 10,
+				Retention: pipeline.Retention{Age: time.Hour}, Provision: pipeline.ProvisionCreate,
+			},
+			"unread": {Name: "unread", Broker: "new", Draining: "old"},
+		},
+		Handlers: []pipeline.Handler{{Name: "work", From: "in"}},
+	}
+	want := pipeline.Topic{Name: "in", Broker: "old", Partitions: 8, Provision: pipeline.ProvisionVerify}
+	topics, subs := Holdings(p, "old")
+	require.Equal(t, []pipeline.Topic{want}, topics)
+	require.Len(t, subs, 1)
+	require.Equal(t, "shop.in.work", subs[0].Name)
+	require.Equal(t, want, subs[0].Topic)
+
+	topics, subs = Holdings(p, "new")
+	require.Len(t, topics, 2)
+	require.Equal(t, p.Topics["in"], topics[0])
+	require.Equal(t, "in.work", subs[0].Name)
+
+	p.Brokers["old"] = pipeline.Broker{Driver: pipeline.DriverKafka}
+	topics, _ = Holdings(p, "old")
+	require.Zero(t, topics[0].Partitions, "Kafka's are found, and may differ from those of the new broker")
+}
