@@ -4,6 +4,9 @@
 # A start takes 1 s instead of 4 s, because the classes come from an archive (CDS) that the install makes, and the data
 # folder is a copy of one formatted then. After a SIGKILL Kafka refuses the new process until the session of the old one
 # is over (KAFKA_SESSION_MS; Kafka's own default is 9000, which is what "up" takes, since nobody kills its node).
+#
+# KAFKA_SECURE_PORT adds a listener with TLS (KAFKA_SECURE_PEM: key and certificate) and logins: PLAIN for "alice" with the
+# password KAFKA_SECURE_PASSWORD, SCRAM for users that are made over the plain listener.
 
 kafka_home() { sed -n "s|.*<kafka.version>\(.*\)</kafka.version>.*|$state/kafka-\1|p" "$here/kafka/pom.xml"; }
 
@@ -73,6 +76,24 @@ kafka_config() { # DIR PORT
 		transaction.state.log.num.partitions=5
 		share.coordinator.state.topic.num.partitions=5
 		log.cleaner.dedupe.buffer.size=4194304
+	END
+	[[ -n ${KAFKA_SECURE_PORT:-} ]] || return 0
+	kafka_secure "$1/server.properties" >"$1/secure.properties"
+	cat "$1/secure.properties" >>"$1/server.properties"
+}
+
+kafka_secure() { # FILE: what to add to it; of two lines with one name the later counts
+	local modules=org.apache.kafka.common.security name=listener.name.secure
+	cat <<-END
+		$(grep ^listeners= "$1"),SECURE://127.0.0.1:$KAFKA_SECURE_PORT
+		$(grep ^advertised.listeners= "$1"),SECURE://127.0.0.1:$KAFKA_SECURE_PORT
+		listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
+		$name.ssl.keystore.type=PEM
+		$name.ssl.keystore.location=$KAFKA_SECURE_PEM
+		$name.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+		$name.plain.sasl.jaas.config=$modules.plain.PlainLoginModule required user_alice="$KAFKA_SECURE_PASSWORD";
+		$name.scram-sha-256.sasl.jaas.config=$modules.scram.ScramLoginModule required;
+		$name.scram-sha-512.sasl.jaas.config=$modules.scram.ScramLoginModule required;
 	END
 }
 

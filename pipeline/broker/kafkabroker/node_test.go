@@ -57,7 +57,7 @@ func nodeScript(t testing.TB) string {
 	return script
 }
 
-func runNode(t testing.TB, verb, dir, addr string) {
+func runNode(t testing.TB, verb, dir, addr string, env ...string) {
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	args := []string{"kafka", verb, dir}
@@ -68,6 +68,7 @@ func runNode(t testing.TB, verb, dir, addr string) {
 	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, nodeScript(t), args...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil && verb == "start" {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -133,6 +134,83 @@ func TestOpen_LogsIn(t *testing.T) {
 		defer b.Close()
 		require.Eventually(t, func() bool { return saysError(b, "certificate") }, 20*time.Second, 5*time.Millisecond)
 	})
+}
+
+// Logins and TLS against a Kafka, with the users' rights as Kafka has them.
+func TestOpen_LogsInToKafka(t *testing.T) {
+	t.Parallel()
+	_, addr, dir := privateNode(t)
+	certificate, caFile := selfSigned(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	runNode(t, "start", dir, addr, "KAFKA_SECURE_PORT="+port, "KAFKA_SECURE_PEM="+keyStore(t, certificate), "KAFKA_SECURE_PASSWORD="+password)
+	addUser(t, addr, "alice")
+
+	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+		t.Run(mechanism, func(t *testing.T) {
+			t.Parallel()
+			topic := pipeline.Topic{Name: "orders-" + mechanism, Provision: pipeline.ProvisionCreate}
+			cfg := pipeline.Broker{
+				Name: "main", URL: pipeline.Secret("127.0.0.1:" + port),
+				TLS:  pipeline.TLS{Enabled: true, CAFile: caFile},
+				SASL: pipeline.SASL{Mechanism: mechanism, User: "alice", Password: password},
+			}
+			open := func(cfg pipeline.Broker) broker.Broker {
+				b, err := Open(cfg, options(topic.Name))
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, b.Close()) })
+				return b
+			}
+			b := open(cfg)
+			ctx, cancel := contextFor(time.Minute)
+			defer cancel()
+			require.NoError(t, b.Provision(ctx, []pipeline.Topic{topic}, nil))
+			require.NoError(t, b.Publisher().Publish(topic.Name, message.NewMessage("1", nil)))
+			require.Eventually(t, func() bool { return b.Health().OK() }, time.Minute, 5*time.Millisecond)
+
+			cfg.SASL.Password = "wrong"
+			wrong := open(cfg)
+			require.Eventually(t, func() bool { return saysError(wrong, "invalid credentials") }, time.Minute, 5*time.Millisecond,
+				"%v", wrong.Health().Err)
+			require.ErrorContains(t, wrong.Health().Err, `user "alice"`)
+			ctx, cancel = contextFor(5 * time.Second)
+			defer cancel()
+			err := wrong.Provision(ctx, []pipeline.Topic{topic}, nil)
+			require.ErrorContains(t, err, "invalid credentials")
+			require.Equal(t, pipeline.ReasonUnavailable, pipeline.ReasonOf(err))
+			require.NotContains(t, err.Error(), "wrong")
+		})
+	}
+}
+
+// addUser makes a user for both kinds of SCRAM.
+func addUser(t *testing.T, addr, name string) {
+	config := sarama.NewConfig()
+	config.Version = sarama.V2_8_0_0
+	admin, err := sarama.NewClusterAdmin([]string{addr}, config)
+	require.NoError(t, err)
+	defer admin.Close()
+	for _, mechanism := range []sarama.ScramMechanismType{sarama.SCRAM_MECHANISM_SHA_256, sarama.SCRAM_MECHANISM_SHA_512} {
+		results, err := admin.UpsertUserScramCredentials([]sarama.AlterUserScramCredentialsUpsert{{
+			Name: name, Mechanism: mechanism, Iterations: 4096, Salt: []byte("salt-of-a-test"), Password: []byte(password),
+		}})
+		require.NoError(t, err)
+		require.Equal(t, sarama.ErrNoError, results[0].ErrorCode)
+	}
+}
+
+// keyStore writes key and certificate as Kafka reads them.
+func keyStore(t *testing.T, certificate tls.Certificate) string {
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "server.pem")
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})...)
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	return file
 }
 
 func TestHealth_SaysWhoIsAway(t *testing.T) {
