@@ -3,14 +3,14 @@
 package prove
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline/broker/brokertest"
 )
 
 // mutation breaks the product in one place, and names a check that must fail.
@@ -49,6 +49,11 @@ var mutations = []mutation{
 		"c.hangUp(a.acked)", "c.hangUp(false)",
 		"./pipeline/broker/rabbitbroker", "^TestBarrier",
 	},
+	{
+		"SwitchBeforeEmpty", "pipeline/engine/route.go",
+		"if r.left == nil || !r.left.first {", "if true {",
+		"./pipeline/engine", "^TestDraining$/^with_an_order_nothing",
+	},
 }
 
 // TestMutations: each of them makes its check fail. See the folder's README.
@@ -57,17 +62,7 @@ func TestMutations(t *testing.T) {
 	require.NoError(t, err)
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
-			path := filepath.Join(top, m.file)
-			source, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.Equal(t, 1, strings.Count(string(source), m.old), "%s has changed: mend this mutation", m.file)
-			folder := t.TempDir()
-			mutant, overlay := filepath.Join(folder, "mutant.go"), filepath.Join(folder, "overlay.json")
-			require.NoError(t, os.WriteFile(mutant, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
-			list, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(overlay, list, 0o600))
-
+			overlay := brokertest.Overlay(t, filepath.Join(top, m.file), m.old, m.new)
 			cmd := exec.Command("go", "test", "-count=1", "-timeout=6m", "-run", m.test, m.pkg)
 			cmd.Dir = top
 			cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay) // of the binary too, which the test builds

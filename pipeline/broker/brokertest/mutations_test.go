@@ -3,11 +3,8 @@
 package brokertest
 
 import (
-	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,19 +45,7 @@ func TestMutations(t *testing.T) {
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			path, err := filepath.Abs(filepath.Join("..", m.file))
-			require.NoError(t, err)
-			source, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.Equal(t, 1, strings.Count(string(source), m.old), "%s has changed: mend this mutation", m.file)
-
-			folder := t.TempDir()
-			mutant, overlay := filepath.Join(folder, "mutant.go"), filepath.Join(folder, "overlay.json")
-			require.NoError(t, os.WriteFile(mutant, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
-			list, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(overlay, list, 0o600))
-
+			overlay := Overlay(t, filepath.Join("..", m.file), m.old, m.new)
 			out, err := exec.Command("go", "test", "-overlay", overlay, "-short", "-count=1", "-timeout=5m",
 				"-run", "^TestConformance$/^Guarantees$/^"+m.fails+"$", "../embedbroker").CombinedOutput()
 			require.Error(t, err, "%s passed:\n%s", m.fails, out)
