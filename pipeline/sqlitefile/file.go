@@ -82,13 +82,22 @@ func open(path string, opts Options) (_ *File, err error) {
 	if f.writer, err = newWriter(dsn(path, opts, false), opts.Schema); err != nil {
 		return nil, err
 	}
-	if f.reader, err = sql.Open("sqlite", dsn(path, opts, true)); err != nil {
+	if f.reader, err = openReader(path, opts); err != nil {
+		return nil, err
+	}
+	f.scanner.db, err = openReader(path, opts)
+	return f, err
+}
+
+func openReader(path string, opts Options) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dsn(path, opts, true))
+	if err != nil {
 		return nil, err
 	}
 	connections := max(4, runtime.NumCPU())
-	f.reader.SetMaxOpenConns(connections)
-	f.reader.SetMaxIdleConns(connections) // none is closed, as their statements are kept
-	return f, f.reader.Ping()
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, db.Ping()
 }
 
 // dsn sets the pragmas on each connection. Pages of 16 KiB suit messages of
@@ -153,7 +162,10 @@ func (f *File) Close() error {
 func (f *File) release() error {
 	var errs []error
 	if f.reader != nil {
-		errs = append(errs, f.scanner.close(), f.reader.Close())
+		errs = append(errs, f.reader.Close())
+	}
+	if f.scanner.db != nil {
+		errs = append(errs, f.scanner.close())
 	}
 	if f.writer != nil {
 		errs = append(errs, f.writer.close())
