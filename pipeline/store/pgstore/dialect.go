@@ -1,0 +1,91 @@
+package pgstore
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/waybill-dev/waybill/pipeline/store/internal/sqlstore"
+)
+
+// dialect is PostgreSQL's. Payloads are looked into as json, not jsonb, which
+// keeps numbers as they are written.
+type dialect struct{}
+
+var _ sqlstore.Dialect = dialect{}
+
+func (dialect) Contains(text, part string) string {
+	return fmt.Sprintf("strpos(%s, %s) > 0", text, part)
+}
+
+// ContainsFold reads bytes as LATIN1, which takes any but NUL, and the collation
+// "C", which makes ASCII letters small and no others.
+func (dialect) ContainsFold(form, payload, text, part string) string {
+	part = "convert_to(" + part + ", 'UTF8')"
+	return fmt.Sprintf(`(CASE WHEN %s = 0 THEN position(%s IN %s) > 0 ELSE strpos(%s, %s) > 0 END OR coalesce(strpos(%s, %s) > 0, false))`,
+		form, part, payload, folded(payload), folded(part), folded("convert_to("+text+", 'UTF8')"), folded(part))
+}
+
+func folded(bytes string) string { return "lower(convert_from(" + bytes + ", 'LATIN1') COLLATE \"C\")" }
+
+func (dialect) Header(headers, name string) string {
+	return fmt.Sprintf("(CAST(%s AS json) ->> %s)", headers, name)
+}
+
+// Pointer parses the payload once; OFFSET 0 keeps the planner from putting the
+// parsing into each of the three places.
+func (dialect) Pointer(form, payload, path string) string {
+	tokens, guard := tokensOf(path)
+	doc := "convert_from(" + payload + ", 'UTF8')::json"
+	if guard != "" {
+		return fmt.Sprintf(`CASE WHEN %s = 2 AND json_typeof(%s #> %s) = 'object' THEN %s END`, form, doc, guard, scalar(doc, tokens))
+	}
+	return fmt.Sprintf(`CASE WHEN %s = 2 THEN %s END`, form, scalar(doc, tokens))
+}
+
+func scalar(doc, tokens string) string {
+	return fmt.Sprintf(`(SELECT CASE WHEN json_typeof(v) IN ('string', 'number', 'boolean') THEN v #>> '{}' END FROM (SELECT %s #> %s AS v OFFSET 0) AS at)`,
+		doc, tokens)
+}
+
+// Of an array PostgreSQL takes -1 for the last and 01 for the second; in a JSON
+// Pointer these name members of objects only.
+var (
+	number = regexp.MustCompile(`^\s*[+-]?\d+$`)
+	index  = regexp.MustCompile(`^(0|[1-9]\d*)$`)
+)
+
+// tokensOf returns a pointer as an array of names, and, where it has one that
+// PostgreSQL alone takes for an index, the way to what must be an object.
+func tokensOf(path string) (tokens, guard string) {
+	names := []string{}
+	for _, token := range strings.Split(path, "/")[1:] {
+		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+		if number.MatchString(token) && !index.MatchString(token) && guard == "" {
+			guard = array(names)
+		}
+		names = append(names, token)
+	}
+	return array(names), guard
+}
+
+func array(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = "'" + strings.ReplaceAll(name, "'", "''") + "'"
+	}
+	return "ARRAY[" + strings.Join(quoted, ", ") + "]::text[]"
+}
+
+func (dialect) SkipLocked() string { return " FOR UPDATE SKIP LOCKED" }
+
+func (dialect) LockKey(tx sqlstore.Tx, text string) error {
+	return tx.Query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", func(func(...any) error) error { return nil }, text)
+}
+
+// Now is the server's clock, the one that all instances share.
+func (dialect) Now(tx sqlstore.Tx) (now time.Time, err error) {
+	err = tx.Query("SELECT clock_timestamp()", func(scan func(...any) error) error { return scan(&now) })
+	return now, err
+}

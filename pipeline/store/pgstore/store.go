@@ -1,0 +1,98 @@
+// Package pgstore is the store in a PostgreSQL database, for several
+// instances that share the work.
+//
+// The transactions of a broker are never its own, so an outcome's writes are
+// committed first, and the message is acknowledged then. Where the connection
+// is lost during a COMMIT, the server is asked what became of it: see
+// database.go.
+package pgstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/internal/sqlstore"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Store is a store.Store in a database.
+type Store struct {
+	*sqlstore.Store
+	pool *pgxpool.Pool
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open connects to the database at url, a libpq URL or connection string, and
+// brings its tables up to date, one instance at a time. Tables are made in the
+// first schema of the search path. Pool settings are pgxpool's, in the URL.
+func Open(ctx context.Context, url string, opts store.Options) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// Its text has the URL, with the password left out.
+		return nil, pipeline.Permanent(fmt.Errorf("open store: %w: %w", store.ErrInvalid, err))
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", mark(err))
+	}
+	if err := migrate(ctx, pool); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open store on %s: %w", cfg.ConnConfig.Host, mark(err))
+	}
+	return &Store{Store: sqlstore.New(&database{pool: pool}, dialect{}, opts), pool: pool}, nil
+}
+
+// migrate brings the tables up to date, under an advisory lock.
+func migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	folder, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, tries
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	return errors.Join(up(ctx, db, folder, locker), db.Close())
+}
+
+func up(ctx context.Context, db *sql.DB, folder fs.FS, locker lock.SessionLocker) error {
+	p, err := goose.NewProvider(goose.DialectPostgres, db, folder, goose.WithTableName("store_migration"),
+		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// Home implements store.Store: its writes join nobody's transaction.
+func (s *Store) Home() string { return "" }
+
+// Ping implements store.Store.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("ping store: %w", mark(err))
+	}
+	return nil
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.pool.Close()
+	return nil
+}
