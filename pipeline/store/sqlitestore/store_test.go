@@ -27,3 +27,5 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Exercise(t, harness)
 }
+
+func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness) }

@@ -77,7 +77,11 @@ func (b *builder) test(f store.Filter) string {
 	case store.FieldHeader:
 		return b.compare(b.dialect.Header(c.headers, b.text(encodeText(f.Name))), f)
 	case store.FieldPointer:
-		return b.compare(b.dialect.Pointer(c.form, c.payload, f.Name), f)
+		part := ""
+		if f.Operator() != store.Exists && f.Value != "" {
+			part = b.text(f.Value)
+		}
+		return b.compare(b.dialect.Pointer(c.form, c.payload, f.Name, part), f)
 	}
 	return b.compare(b.column(f.Field), f)
 }

@@ -55,7 +55,7 @@ func (s *Store) GroupBy(ctx context.Context, f store.Filter, by store.By) (group
 	if by.Header != "" {
 		value = s.dialect.Header(letterColumns.headers, b.text(encodeText(by.Header)))
 	} else {
-		value = s.dialect.Pointer(letterColumns.form, letterColumns.payload, by.Pointer)
+		value = s.dialect.Pointer(letterColumns.form, letterColumns.payload, by.Pointer, "")
 	}
 	query := "SELECT v, count(*), min(first_at), max(last_at) FROM (SELECT " + value + " AS v, first_at, last_at FROM dead_letter WHERE " + where +
 		") x GROUP BY v ORDER BY count(*) DESC, v LIMIT $1"

@@ -40,8 +40,9 @@ type Dialect interface {
 	// Header is the text of a header in the encoded headers, or NULL.
 	Header(headers, name string) string
 	// Pointer is the text of the scalar at path in a payload of that form, or
-	// NULL. path is valid.
-	Pointer(form, payload, path string) string
+	// NULL. path is valid. part is "" or a text that the scalar must have in it
+	// to matter: where it has not, NULL will do.
+	Pointer(form, payload, path, part string) string
 	// SkipLocked ends a query that takes rows for itself.
 	SkipLocked() string
 	// LockKey makes transactions that lock the same text wait for each other.
