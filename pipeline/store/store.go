@@ -15,6 +15,7 @@ type Store interface {
 	DeadLetters
 	Receipts
 	Delayed
+	Log
 
 	// Do makes the writes in one transaction of the store's own, all or none.
 	// A nil Write is left out.

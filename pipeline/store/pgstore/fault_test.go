@@ -16,7 +16,6 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
-	"github.com/waybill-dev/waybill/pipeline/store/internal/sqlstore"
 )
 
 // cutter lets a test cut connections at a COMMIT.
@@ -60,7 +59,7 @@ func openCut(t *testing.T, place string) (*Store, *cutter) {
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	return &Store{Store: sqlstore.New(&database{pool: pool}, dialect{}, store.Options{}), pool: pool}, cut
+	return newStore(pool, store.Options{}), cut
 }
 
 // TestDo_ConnectionLostInCommit: what the server did counts, and the caller is

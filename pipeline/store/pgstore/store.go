@@ -25,12 +25,13 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/store/internal/sqlstore"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*.sql logmigrations/*.sql
 var migrations embed.FS
 
 // Store is a store.Store in a database.
 type Store struct {
 	*sqlstore.Store
+	*sqlstore.Log
 	pool *pgxpool.Pool
 }
 
@@ -53,25 +54,31 @@ func Open(ctx context.Context, url string, opts store.Options) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("open store on %s: %w", cfg.ConnConfig.Host, mark(err))
 	}
-	return &Store{Store: sqlstore.New(&database{pool: pool}, dialect{}, opts), pool: pool}, nil
+	return newStore(pool, opts), nil
+}
+
+func newStore(pool *pgxpool.Pool, opts store.Options) *Store {
+	db := &database{pool: pool}
+	return &Store{Store: sqlstore.New(db, dialect{}, opts), Log: sqlstore.NewLog(db, dialect{}, opts), pool: pool}
 }
 
 // migrate brings the tables up to date, under an advisory lock.
 func migrate(ctx context.Context, pool *pgxpool.Pool) error {
-	folder, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, tries
 	if err != nil {
 		return err
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	return errors.Join(up(ctx, db, folder, locker), db.Close())
+	return errors.Join(up(ctx, db, "migrations", "store_migration", locker), up(ctx, db, "logmigrations", "log_migration", locker), db.Close())
 }
 
-func up(ctx context.Context, db *sql.DB, folder fs.FS, locker lock.SessionLocker) error {
-	p, err := goose.NewProvider(goose.DialectPostgres, db, folder, goose.WithTableName("store_migration"),
+// up runs the migrations of one folder that the table does not have.
+func up(ctx context.Context, db *sql.DB, folder, table string, locker lock.SessionLocker) error {
+	files, err := fs.Sub(migrations, folder)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(table),
 		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return err

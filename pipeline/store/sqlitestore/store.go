@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/pressly/goose/v3"
 
@@ -22,13 +23,17 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/store/internal/sqlstore"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*.sql logmigrations/*.sql
 var migrations embed.FS
+
+// logFile is the name of the message log's file, beside the store's.
+const logFile = "log.db"
 
 // Store is a store.Store in a SQLite file.
 type Store struct {
 	*sqlstore.Store
-	file *sqlitefile.File
+	*sqlstore.Log
+	file, log *sqlitefile.File
 }
 
 var _ store.Store = (*Store)(nil)
@@ -36,25 +41,44 @@ var _ store.Store = (*Store)(nil)
 // Open opens the store in the file at path, making it if it is not there. It
 // fails if another process has the file; within the process the embedded
 // broker may have it open, too.
+//
+// The message log is in log.db in the same folder, with synchronous=NORMAL: a
+// power loss may cost its last moments, and its batches hold up nobody else's
+// writes.
 func Open(ctx context.Context, path string, opts store.Options) (*Store, error) {
-	file, err := sqlitefile.Open(path, sqlitefile.Options{})
+	file, err := open(ctx, path, "migrations", sqlitefile.Options{})
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
-	if err := migrate(ctx, file); err != nil {
-		return nil, errors.Join(unavailable(fmt.Errorf("open store %s: %w", path, err)), file.Close())
+	log, err := open(ctx, filepath.Join(filepath.Dir(path), logFile), "logmigrations", sqlitefile.Options{Normal: true})
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
-	return &Store{Store: sqlstore.New(database{file}, dialect{}, opts), file: file}, nil
+	return &Store{
+		Store: sqlstore.New(database{file}, dialect{}, opts), file: file,
+		Log: sqlstore.NewLog(database{log}, dialect{}, opts), log: log,
+	}, nil
 }
 
-// migrate brings the tables up to date.
-func migrate(ctx context.Context, file *sqlitefile.File) error {
-	folder, err := fs.Sub(migrations, "migrations")
+// open opens a file and brings its tables up to date.
+func open(ctx context.Context, path, folder string, opts sqlitefile.Options) (*sqlitefile.File, error) {
+	file, err := sqlitefile.Open(path, opts)
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("open store: %w", err))
+	}
+	if err := migrate(ctx, file, folder); err != nil {
+		return nil, errors.Join(unavailable(fmt.Errorf("open store %s: %w", path, err)), file.Close())
+	}
+	return file, nil
+}
+
+func migrate(ctx context.Context, file *sqlitefile.File, folder string) error {
+	files, err := fs.Sub(migrations, folder)
 	if err != nil {
 		return err
 	}
 	return file.Migrate(func(db *sql.DB) error {
-		p, err := goose.NewProvider(goose.DialectSQLite3, db, folder, goose.WithTableName("store_migration"), goose.WithDisableGlobalRegistry(true))
+		p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithTableName("store_migration"), goose.WithDisableGlobalRegistry(true))
 		if err != nil {
 			return err
 		}
@@ -80,4 +104,4 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Close implements store.Store.
-func (s *Store) Close() error { return s.file.Close() }
+func (s *Store) Close() error { return errors.Join(s.log.Close(), s.file.Close()) }

@@ -23,6 +23,7 @@ const (
 // due message costs among a thousand and a million others.
 func Benchmark(b *testing.B, h Harness) {
 	b.Run("Letters", func(b *testing.B) { benchmarkLetters(b, h) })
+	b.Run("Log", func(b *testing.B) { benchmarkLog(b, h) })
 	for _, n := range []int{1_000, 1_000_000} {
 		b.Run(fmt.Sprintf("Due/of=%d", n), func(b *testing.B) { benchmarkDue(b, h, n) })
 	}
@@ -128,4 +129,35 @@ func benchmarkDue(b *testing.B, h Harness, n int) {
 	for i, part := range []string{"put", "lease", "end"} {
 		b.ReportMetric(float64(parts[i].Microseconds())/float64(b.N)/batch, "µs/"+part)
 	}
+}
+
+// benchmarkLog appends batches as a LogWriter does, and searches among 50,000.
+func benchmarkLog(b *testing.B, h Harness) {
+	s := h.Open(b, h.Place(b), store.Options{})
+	n := 0
+	fill := func() {
+		batch := make([]store.LogEntry, 500)
+		for i := range batch {
+			batch[i] = entry(n)
+			batch[i].Payload = fmt.Appendf(nil, `{"id": "o-%d", "pad": %q}`, n, strings.Repeat("x", 900))
+			n++
+		}
+		appendLog(b, s, batch...)
+	}
+	b.Run("Append", func(b *testing.B) {
+		for b.Loop() {
+			fill()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/500/1000, "µs/entry")
+	})
+	for n < 50_000 {
+		fill()
+	}
+	b.Run("SearchByPointer", func(b *testing.B) {
+		for b.Loop() {
+			page, err := s.SearchLog(b.Context(), store.LogQuery{Filter: store.Filter{Field: store.FieldPointer, Name: "/id", Value: "o-3"}, Bare: true})
+			require.NoError(b, err)
+			require.Len(b, page.Entries, 1)
+		}
+	})
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -26,7 +25,7 @@ func waiting(c *clock, name, key string, seconds int) store.DelayedMessage {
 
 // lease takes up to n and returns them.
 func lease(t require.TestingT, s store.Store, n int) []store.Lease {
-	leases, err := s.LeaseDue(context.Background(), "prepare", n, ttl)
+	leases, err := s.LeaseDue(ctx, "prepare", n, ttl)
 	require.NoError(t, err)
 	return leases
 }

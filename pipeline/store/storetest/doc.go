@@ -36,8 +36,12 @@ func Exercise(t *testing.T, h Harness) {
 	t.Run("States", func(t *testing.T) { t.Parallel(); states(t, h) })
 	t.Run("Receipts", func(t *testing.T) { t.Parallel(); receipts(t, h) })
 	t.Run("Delayed", func(t *testing.T) { t.Parallel(); delayed(t, h) })
+	t.Run("MessageLog", func(t *testing.T) { t.Parallel(); messageLog(t, h) })
 	t.Run("Writes", func(t *testing.T) { t.Parallel(); writes(t, h) })
 }
+
+// ctx is for what takes no test.
+var ctx = context.Background()
 
 // clock is a time that stands until it is set.
 type clock struct {
@@ -68,7 +72,7 @@ func (h Harness) fresh(t testing.TB) (store.Store, *clock) {
 
 // do makes writes that must succeed.
 func do(t require.TestingT, s store.Store, writes ...pipeline.Write) {
-	require.NoError(t, s.Do(context.Background(), writes...))
+	require.NoError(t, s.Do(ctx, writes...))
 }
 
 // letter returns a dead letter that differs by n.

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -114,14 +113,14 @@ func filters(t *testing.T, h Harness) {
 				want = append(want, l.Message)
 			}
 		}
-		page, err := s.Letters(context.Background(), store.LetterQuery{Filter: f})
+		page, err := s.Letters(ctx, store.LetterQuery{Filter: f})
 		require.NoError(t, err)
 		var got []string
 		for _, l := range page.Letters {
 			got = append(got, l.Message)
 		}
 		require.Equal(t, want, got, "%+v", f)
-		n, err := s.CountLetters(context.Background(), f)
+		n, err := s.CountLetters(ctx, f)
 		require.NoError(t, err)
 		require.Len(t, want, int(n))
 	}

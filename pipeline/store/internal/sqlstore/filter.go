@@ -12,6 +12,7 @@ import (
 type columns struct {
 	texts                        map[store.Field]string
 	time, headers, form, payload string
+	text                         string // beside the payload, for FieldText
 }
 
 // builder makes SQL of filters, and collects the values in it.
@@ -66,7 +67,7 @@ func (b *builder) test(f store.Filter) string {
 	c := b.columns
 	switch f.Field {
 	case store.FieldText:
-		return b.dialect.ContainsFold(c.form, c.payload, b.column(store.FieldError), b.text(f.Value))
+		return b.dialect.ContainsFold(c.form, c.payload, c.text, b.text(f.Value))
 	case store.FieldTime:
 		at, _ := f.Time() // was checked
 		op := " >= "

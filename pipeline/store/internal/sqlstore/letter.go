@@ -17,7 +17,7 @@ var letterColumns = columns{
 		store.FieldCorrelation: "correlation", store.FieldState: "state", store.FieldReason: "reason",
 		store.FieldError: "error", store.FieldErrorType: "error_type", store.FieldFingerprint: "fingerprint",
 	},
-	time: "last_at", headers: "headers", form: "form", payload: "payload",
+	time: "last_at", headers: "headers", form: "form", payload: "payload", text: "error",
 }
 
 const insertLetter = `
