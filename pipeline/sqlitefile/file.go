@@ -51,7 +51,7 @@ func Open(path string, opts Options) (*File, error) {
 	f := opened.files[name]
 	if f == nil {
 		if f, err = open(name, opts); err != nil {
-			return nil, fmt.Errorf("open %s: %w", path, err)
+			return nil, fmt.Errorf("open %s: %w", path, Mark(err))
 		}
 		opened.files[name] = f
 	} else if err = f.writer.write(context.Background(), schema(opts.Schema)); err != nil {
@@ -81,7 +81,7 @@ func (f *File) Migrate(fn func(*sql.DB) error) error {
 		return err
 	}
 	db.SetMaxOpenConns(1)
-	return errors.Join(fn(db), db.Close())
+	return Mark(errors.Join(fn(db), db.Close()))
 }
 
 // resolve returns the one name that a path has in this process.

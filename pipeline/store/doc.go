@@ -46,15 +46,15 @@
 // If one Write of a transaction fails, none has happened. So a lease that was
 // lost (ErrStaleToken) takes the outputs of its late outcome with it.
 //
-// # Two clocks
+// # The clock
 //
-// Times that a person or a config chose (when a message is due, when a letter
-// may go) are wall times. They are compared with the clock of the store:
-// PostgreSQL's own, which is one for all instances, so that a lease ends for
-// everybody at the same moment; with SQLite this process's, the only one there
-// is. A clock set forward makes messages due early, one set back late, by as
-// much as it was set; nothing is lost or run twice, since a lease is given
-// up by its token and not by a clock.
+// When a message is due is a wall time, as it must survive restarts. It is
+// compared with the store's clock: PostgreSQL's own, which is one for all
+// instances, so that a lease ends for all of them at the same moment; with
+// SQLite this process's, the only one there is. A clock set forward makes
+// messages due early and ends leases early, one set back late, by as much as it
+// was set. Nothing is lost by that, and no outcome counts twice: what proves a
+// lease is its token, not the time.
 //
 // # Bytes
 //

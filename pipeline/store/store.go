@@ -8,9 +8,11 @@ import (
 )
 
 // Store is one store. Its methods may be called by many goroutines at once,
-// honour their contexts, and return errors of the closed set of errors.go. If
-// a context ends while a change is under way, its error is the context's and
-// the change may have happened: all changes can be repeated.
+// honour their contexts, and return errors of the closed set of errors.go.
+//
+// An error means that nothing was written, also when a context ended. The one
+// exception is a PostgreSQL server that stays away after the connection broke
+// in the middle of a COMMIT: the error says so. Changes can be repeated.
 type Store interface {
 	DeadLetters
 	Receipts

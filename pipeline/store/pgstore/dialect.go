@@ -38,15 +38,15 @@ func (dialect) Header(headers, name string) string {
 // payload that has part nowhere, nor a backslash that could hide it, is passed
 // over: 100,000 payloads of 1 KB took 1.0 s without that, and 0.3 with it.
 func (dialect) Pointer(form, payload, path, part string) string {
-	tokens, guard := tokensOf(path)
+	tokens, objects := tokensOf(path)
 	doc := "convert_from(" + payload + ", 'UTF8')::json"
 	worth := form + " = 2"
 	if part != "" {
 		worth += fmt.Sprintf(` AND (position(convert_to(%s, 'UTF8') IN %s) > 0 OR position('\x5c'::bytea IN %s) > 0)`, part, payload, payload)
 	}
 	value := scalar(doc, tokens)
-	if guard != "" {
-		value = fmt.Sprintf("CASE WHEN json_typeof(%s #> %s) = 'object' THEN %s END", doc, guard, value)
+	for _, object := range objects {
+		value = fmt.Sprintf("CASE WHEN json_typeof(%s #> %s) = 'object' THEN %s END", doc, object, value)
 	}
 	return fmt.Sprintf("CASE WHEN %s THEN %s END", worth, value)
 }
@@ -63,18 +63,18 @@ var (
 	index  = regexp.MustCompile(`^(0|[1-9]\d*)$`)
 )
 
-// tokensOf returns a pointer as an array of names, and, where it has one that
-// PostgreSQL alone takes for an index, the way to what must be an object.
-func tokensOf(path string) (tokens, guard string) {
+// tokensOf returns a pointer as an array of names, and the ways to what must be
+// an object since PostgreSQL alone takes what follows for an index.
+func tokensOf(path string) (tokens string, objects []string) {
 	names := []string{}
 	for _, token := range strings.Split(path, "/")[1:] {
 		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
-		if number.MatchString(token) && !index.MatchString(token) && guard == "" {
-			guard = array(names)
+		if number.MatchString(token) && !index.MatchString(token) {
+			objects = append(objects, array(names))
 		}
 		names = append(names, token)
 	}
-	return array(names), guard
+	return array(names), objects
 }
 
 func array(names []string) string {

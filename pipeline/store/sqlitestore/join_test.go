@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,10 +104,32 @@ func TestPing_DiskFull(t *testing.T) {
 	require.NoError(t, s.Ping(t.Context()))
 }
 
+// TestOpen_Garbage: a file that is no store says what to do, also when it
+// becomes one under our hands.
 func TestOpen_Garbage(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "waybill.db")
-	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("not a database ", 1000)), 0o600))
+	garbage := []byte(strings.Repeat("not a database ", 10_000))
+	require.NoError(t, os.WriteFile(path, garbage, 0o600))
 	_, err := Open(t.Context(), path, store.Options{})
-	require.ErrorContains(t, err, "not a database")
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	require.ErrorContains(t, err, "restore the file from a backup")
+
+	path = filepath.Join(t.TempDir(), "waybill.db")
+	s := harness.Open(t, path, store.Options{})
+	for n := range 200 { // more than a connection keeps in memory
+		require.NoError(t, s.Do(t.Context(), s.Bury(store.DeadLetter{
+			Handler: "h", Message: fmt.Sprint(n), Copy: "1", Content: store.Content{Payload: make([]byte, 50_000)},
+		})))
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	for at := int64(1 << 14); at < 8<<20; at += int64(len(garbage)) {
+		_, err = file.WriteAt(garbage, at)
+		require.NoError(t, err)
+	}
+	require.NoError(t, file.Close())
+	_, err = s.CountLetters(t.Context(), store.Filter{Field: store.FieldText, Value: "x"})
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	require.ErrorContains(t, err, "restore the file from a backup")
 }
