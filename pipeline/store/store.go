@@ -12,7 +12,8 @@ import (
 //
 // An error means that nothing was written, also when a context ended. The one
 // exception is a PostgreSQL server that stays away after the connection broke
-// in the middle of a COMMIT: the error says so. Changes can be repeated.
+// in the middle of a COMMIT: the error says so, after waiting for it for longer
+// than the context says. Changes can be repeated.
 type Store interface {
 	DeadLetters
 	Receipts

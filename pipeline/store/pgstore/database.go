@@ -17,14 +17,19 @@ import (
 )
 
 const (
-	maxTries   = 5 // of a transaction that deadlocked
-	askAgain   = 200 * time.Millisecond
-	askAtMost  = 30 * time.Second // for the end of a COMMIT whose answer was lost
-	classRetry = "40"             // transaction rollback: deadlock, serialization
+	maxTries = 5 // of a transaction that deadlocked
+
+	classConstraint = "23" // of error codes: a constraint was violated
+	classRetry      = "40" // transaction rollback: deadlock, serialization
 )
 
+func class(err *pgconn.PgError) string { return err.Code[:min(2, len(err.Code))] }
+
 // database is a sqlstore.Database on a pool.
-type database struct{ pool *pgxpool.Pool }
+type database struct {
+	pool  *pgxpool.Pool
+	marks *marks
+}
 
 // Update implements sqlstore.Database.
 func (d *database) Update(ctx context.Context, fn func(sqlstore.Tx) error) error {
@@ -32,7 +37,7 @@ func (d *database) Update(ctx context.Context, fn func(sqlstore.Tx) error) error
 	for range maxTries {
 		err = d.once(ctx, fn)
 		var pg *pgconn.PgError
-		if !errors.As(err, &pg) || pg.Code[:2] != classRetry {
+		if !errors.As(err, &pg) || class(pg) != classRetry {
 			break
 		}
 	}
@@ -40,55 +45,34 @@ func (d *database) Update(ctx context.Context, fn func(sqlstore.Tx) error) error
 }
 
 // once runs fn in a transaction.
-//
-// A connection that is lost during COMMIT leaves open whether it happened, and
-// a caller that is told "failed" would refuse what it did itself (a token of
-// its own is stale then). So each transaction knows its number, and the server
-// is asked what became of it.
 func (d *database) once(ctx context.Context, fn func(sqlstore.Tx) error) error {
 	tx, err := d.pool.Begin(ctx)
 	if err != nil {
 		return err
 	}
-	var number string
-	err = tx.QueryRow(ctx, "SELECT pg_current_xact_id()::text").Scan(&number)
+	token, ended, err := d.marks.begin(ctx, tx)
 	if err == nil {
 		err = fn(&transaction{ctx: ctx, tx: tx})
 	}
 	if err != nil {
 		_ = tx.Rollback(context.WithoutCancel(ctx)) // what is left of it, the server ends with the connection
+		d.marks.done(ended...)
 		return err
 	}
 	// From here on the outcome counts, not the caller's patience: the server
 	// answers or the connection ends.
 	commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAtMost)
 	defer cancel()
-	err = tx.Commit(commit)
-	var refused *pgconn.PgError
-	if err == nil || errors.As(err, &refused) && refused.Code[:2] != "57" || errors.Is(err, pgx.ErrTxCommitRollback) {
-		return err // the server has said what happened; 57 is its shutdown, in the middle
+	switch err = tx.Commit(commit); {
+	case err == nil:
+		d.marks.done(token)
+	case answered(err):
+		d.marks.done(ended...)
+	default:
+		err = d.marks.fate(ctx, d.pool, token, err)
+		d.marks.done(append(ended, token)...) // there or not: to remove it twice does no harm
 	}
-	return d.fate(ctx, number, err)
-}
-
-// fate finds out how a transaction ended whose COMMIT had no answer.
-func (d *database) fate(ctx context.Context, number string, lost error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAtMost)
-	defer cancel()
-	for {
-		var status string
-		switch err := d.pool.QueryRow(ctx, "SELECT pg_xact_status($1::text::xid8)", number).Scan(&status); {
-		case err == nil && status == "committed":
-			return nil
-		case err == nil && status == "aborted":
-			return fmt.Errorf("commit: %w", lost)
-		}
-		select {
-		case <-time.After(askAgain): // it is in progress, or the server is away
-		case <-ctx.Done():
-			return fmt.Errorf("commit: its outcome is not known: %w", lost)
-		}
-	}
+	return err
 }
 
 // View implements sqlstore.Database.
@@ -108,7 +92,7 @@ func mark(err error) error {
 	case err == nil, errors.Is(err, store.ErrUnavailable):
 		return err
 	case errors.As(err, &pg):
-		switch pg.Code[:2] {
+		switch class(pg) {
 		case "08", "53", "57", "58", "25", classRetry: // connection, resources, shutdown, disk, read-only, gave up
 		default:
 			return err

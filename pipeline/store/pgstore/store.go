@@ -3,8 +3,8 @@
 //
 // The transactions of a broker are never its own, so an outcome's writes are
 // committed first, and the message is acknowledged then. Where the connection
-// is lost during a COMMIT, the server is asked what became of it: see
-// database.go.
+// is lost during a COMMIT, the database is asked whether it happened: see
+// commit.go.
 package pgstore
 
 import (
@@ -50,7 +50,10 @@ func Open(ctx context.Context, url string, opts store.Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", mark(err))
 	}
-	if err := migrate(ctx, pool); err != nil {
+	if err = migrate(ctx, pool); err == nil {
+		err = sweep(ctx, pool)
+	}
+	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open store on %s: %w", cfg.ConnConfig.Host, mark(err))
 	}
@@ -58,7 +61,7 @@ func Open(ctx context.Context, url string, opts store.Options) (*Store, error) {
 }
 
 func newStore(pool *pgxpool.Pool, opts store.Options) *Store {
-	db := &database{pool: pool}
+	db := &database{pool: pool, marks: newMarks()}
 	return &Store{Store: sqlstore.New(db, dialect{}, opts), Log: sqlstore.NewLog(db, dialect{}, opts), pool: pool}
 }
 

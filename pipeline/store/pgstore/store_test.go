@@ -28,8 +28,8 @@ func place(t testing.TB) string {
 	server := os.Getenv("POSTGRES_URL")
 	require.NotEmpty(t, server, "POSTGRES_URL is not set: run `make brokers`, or test with -short")
 	schema := "store_" + strings.ToLower(rand.Text()[:12])
-	exec(t, server, "CREATE SCHEMA "+schema)
-	t.Cleanup(func() { exec(t, server, "DROP SCHEMA "+schema+" CASCADE") })
+	run(t, server, "CREATE SCHEMA "+schema)
+	t.Cleanup(func() { run(t, server, "DROP SCHEMA "+schema+" CASCADE") })
 	u, err := url.Parse(server)
 	require.NoError(t, err)
 	q := u.Query()
@@ -38,7 +38,7 @@ func place(t testing.TB) string {
 	return u.String()
 }
 
-func exec(t testing.TB, server, statement string) {
+func run(t testing.TB, server, statement string) {
 	t.Helper()
 	conn, err := pgx.Connect(context.Background(), server)
 	require.NoError(t, err)
