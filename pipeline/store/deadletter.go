@@ -57,7 +57,9 @@ type DeadLetters interface {
 	// note, and keeps its content if that was edited. A copy that was buried
 	// before changes nothing. Messages whose id is a hash of their content
 	// (pipeline.MetaIDSource) share ids; each copy of those is a letter of its
-	// own. Of l it reads Handler to Last, Copy, Replays and Content.
+	// own. Of l it reads Handler to Last, Copy, Replays and Content; what is no
+	// text among them is made one, but for ids, key and content, which stay as
+	// they are. ErrInvalid: Handler, Message or Copy is missing.
 	Bury(l DeadLetter) pipeline.Write
 
 	// MoveLetter changes the state of one letter.

@@ -94,7 +94,7 @@ func TestPing_DiskFull(t *testing.T) {
 		}))
 	}
 	limit("40")
-	big := s.Bury(store.DeadLetter{Handler: "h", Message: "m", Content: store.Content{Payload: make([]byte, 4<<20)}})
+	big := s.Bury(store.DeadLetter{Handler: "h", Message: "m", Copy: "1", Content: store.Content{Payload: make([]byte, 4<<20)}})
 	err = s.Do(t.Context(), big)
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.Equal(t, pipeline.ReasonUnavailable, pipeline.ReasonOf(err))

@@ -101,8 +101,11 @@ func (s *Store) LeaseDue(ctx context.Context, handler string, n int, ttl time.Du
 				return err
 			}, handler, micros(now), limit(n), token, micros(until))
 	})
+	if err != nil {
+		return nil, err
+	}
 	slices.SortFunc(leases, func(a, b store.Lease) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID)) })
-	return leases, err
+	return leases, nil
 }
 
 // leased runs a statement on a leased message, $1 and $2 being its id and

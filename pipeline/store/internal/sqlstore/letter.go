@@ -38,7 +38,12 @@ ON CONFLICT (handler, message, twin) DO UPDATE SET
 
 // Bury implements store.DeadLetters.
 func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
+	// All of it may come from headers that somebody else wrote.
+	l.Handler = show(l.Handler)
 	return s.write("bury dead letter", func(tx Tx) error {
+		if l.Handler == "" || l.Message == "" || l.Copy == "" {
+			return fmt.Errorf("%w: a letter has a handler, a message's id and a copy", store.ErrInvalid)
+		}
 		message, letterCopy := encodeText(l.Message), encodeText(l.Copy)
 		fresh, err := tx.Exec("INSERT INTO dead_copy (handler, message, copy) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 			l.Handler, message, letterCopy)
@@ -57,8 +62,8 @@ func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(insertLetter, l.Handler, message, twin, l.Topic, l.Subscription, int64(l.Partition), l.Offset,
-			encodeText(l.Key), encodeText(l.Correlation), string(l.Reason), show(l.Error), show(l.ErrorType), show(l.Stack),
+		_, err = tx.Exec(insertLetter, l.Handler, message, twin, show(l.Topic), show(l.Subscription), int64(l.Partition), l.Offset,
+			encodeText(l.Key), encodeText(l.Correlation), show(string(l.Reason)), show(l.Error), show(l.ErrorType), show(l.Stack),
 			show(l.Fingerprint), l.Attempts, micros(l.First), micros(l.Last), l.Replays, micros(now),
 			formOf(l.Payload), headers, bytesOf(l.Payload))
 		return err
