@@ -12,7 +12,7 @@ GOLANGCI_LINT         := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK           := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 SCRIPTS   := .ci/run .ci/smoke deploy/local/up deploy/local/down deploy/local/node deploy/local/install $(wildcard deploy/local/*.sh)
-GENERATED := docs/config.md docs/schema.json
+GENERATED := docs/config.md docs/schema.json docs/states.md
 
 # Where the brokers are, for everything below that talks to one: RABBITMQ_URL, RABBITMQ_MANAGEMENT_URL, KAFKA_BROKERS,
 # POSTGRES_URL. Recipes that bring the brokers up first read the file themselves, since it may be new.
@@ -76,6 +76,7 @@ fmt: $(GOLANGCI_LINT) ## Format the code.
 generate: build ## Write the generated documents.
 	bin/waybill schema --reference >docs/config.md.new && mv docs/config.md.new docs/config.md
 	bin/waybill schema >docs/schema.json.new && mv docs/schema.json.new docs/schema.json
+	$(GO) test ./pipeline/store -run TestStatesPage -update
 
 .PHONY: verify
 verify: generate ## Check that the generated documents are up to date.

@@ -31,9 +31,18 @@ func isFatal(err error) bool {
 	return false
 }
 
-// mark gives an error of the file its reason, and for what a person can mend
-// the next step. Other errors are as they were.
+// mark is Mark for what was a write.
 func mark(err error) error {
+	if !isFatal(err) {
+		return err
+	}
+	return fmt.Errorf("write to the file: %w", Mark(err))
+}
+
+// Mark gives an error of the file or its disk, from a reader or a migration,
+// what one of Write has: pipeline.ReasonUnavailable and, for what a person can
+// mend, the next step. Other errors are as they were.
+func Mark(err error) error {
 	if !isFatal(err) {
 		return err
 	}
@@ -43,5 +52,5 @@ func mark(err error) error {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		err = fmt.Errorf("%w: stop, and restore the file from a backup", err)
 	}
-	return pipeline.WithReason(fmt.Errorf("write to the file: %w", err), pipeline.ReasonUnavailable)
+	return pipeline.WithReason(err, pipeline.ReasonUnavailable)
 }

@@ -13,12 +13,13 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// Options of Open. The first opener of a file decides.
+// Options of Open.
 type Options struct {
 	// Normal sets synchronous=NORMAL: faster, and the last commits may be
-	// gone after a power loss. The default is FULL.
+	// gone after a power loss. The default is FULL. The first opener decides.
 	Normal bool
-	// Schema is run once when the file is opened; it must be idempotent.
+	// Schema is run by every Open, as several may keep tables of their own in
+	// the file; it must be idempotent.
 	Schema string
 }
 
@@ -50,12 +51,37 @@ func Open(path string, opts Options) (*File, error) {
 	f := opened.files[name]
 	if f == nil {
 		if f, err = open(name, opts); err != nil {
-			return nil, fmt.Errorf("open %s: %w", path, err)
+			return nil, fmt.Errorf("open %s: %w", path, Mark(err))
 		}
 		opened.files[name] = f
+	} else if err = f.writer.write(context.Background(), schema(opts.Schema)); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	f.holders++
 	return f, nil
+}
+
+// schema makes the tables of a file that is open already.
+func schema(text string) func(*Tx) error {
+	return func(tx *Tx) error {
+		if _, err := tx.w.conn.ExecContext(context.Background(), text); err != nil {
+			return fmt.Errorf("make tables: %w", err)
+		}
+		return nil
+	}
+}
+
+// Migrate calls fn with a connection of its own that may write, for a tool
+// that wants database/sql. Its transactions begin at once (IMMEDIATE) and wait
+// up to 5 s for the writer's, and the other way round, so it is for short work
+// when a program starts.
+func (f *File) Migrate(fn func(*sql.DB) error) error {
+	db, err := sql.Open("sqlite", dsn(f.path, Options{}, false)+"&_txlock=immediate")
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	return Mark(errors.Join(fn(db), db.Close()))
 }
 
 // resolve returns the one name that a path has in this process.

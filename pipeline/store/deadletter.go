@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/waybill-dev/waybill/pipeline"
+)
+
+// DeadLetter is a message that failed for good in one handler. There is one a
+// message and handler, however often it dies. Times are kept to the
+// microsecond.
+type DeadLetter struct {
+	ID      int64 // the store's name for it; rises with each new one
+	State   State // Dead, Replaying, Archived or Completed
+	Version int64 // rises with every change; what an edit must have seen
+
+	Handler      string
+	Message      string // the message's id
+	Topic        string // where it was read
+	Subscription string
+	Partition    int32
+	Offset       int64 // -1 where the broker has none
+	Key          string
+	Correlation  string
+
+	Reason      pipeline.Reason
+	Error       string
+	ErrorType   string
+	Stack       string
+	Fingerprint string // groups letters of one cause
+	Attempts    int
+	First, Last time.Time // failures
+
+	// Copy tells this death from others of the same message: the archiver
+	// takes what is the same however often the broker hands out this copy,
+	// and different for the next death (the time of the last failure; for a
+	// foreign one its position or a hash). Bury does nothing for a copy that it
+	// has seen. It is not returned.
+	Copy string
+
+	Deaths  int // copies that were buried
+	Replays int
+	Note    string
+	Buried  time.Time // the first death's archiving
+	Changed time.Time
+	Expires time.Time // of an archived one; zero: never
+	Edited  bool      // Content is not the original's: see Original
+
+	Content
+}
+
+// DeadLetters keeps what failed for good.
+type DeadLetters interface {
+	// Bury keeps a letter as Dead: a new one, or another death of one that is
+	// there, whatever its state, which then has the new story, keeps its
+	// note, and keeps its content if that was edited. A copy that was buried
+	// before changes nothing. Messages whose id is a hash of their content
+	// (pipeline.MetaIDSource) share ids; each copy of those is a letter of its
+	// own. Of l it reads Handler to Last, Copy, Replays and Content; what is no
+	// text among them is made one, but for ids, key and content, which stay as
+	// they are. ErrInvalid: Handler, Message or Copy is missing.
+	Bury(l DeadLetter) pipeline.Write
+
+	// MoveLetter changes the state of one letter.
+	MoveLetter(m Move) pipeline.Write
+
+	// CloseLetter makes the letter of a message that succeeded Completed, if
+	// there is one that is Dead or Replaying.
+	CloseLetter(handler, message string) pipeline.Write
+
+	// MoveLetters changes the state of up to m.Limit letters that are in m.From
+	// and match, oldest first, and returns how many it changed. Fewer than
+	// Limit: there are no more.
+	MoveLetters(ctx context.Context, m MoveAll) (int, error)
+
+	// EditLetter replaces the content of a Dead letter that still has this
+	// version, and keeps the original if it is the first edit. It returns the
+	// new version. ErrConflict: it was changed meanwhile, or is not Dead.
+	EditLetter(ctx context.Context, id, version int64, c Content) (int64, error)
+
+	// Original returns a letter's content as it died.
+	Original(ctx context.Context, id int64) (Content, error)
+
+	// NoteLetter and NoteGroup set what a person has to say; "" removes it.
+	NoteLetter(ctx context.Context, id int64, text string) error
+	NoteGroup(ctx context.Context, handler, fingerprint, text string) error
+
+	// Letter returns one letter.
+	Letter(ctx context.Context, id int64) (DeadLetter, error)
+
+	// Letters returns a page of those that match, newest first.
+	Letters(ctx context.Context, q LetterQuery) (LetterPage, error)
+
+	// CountLetters returns how many match.
+	CountLetters(ctx context.Context, f Filter) (int64, error)
+
+	// Groups lists the groups of letters of one cause in one handler, the
+	// latest first. It does not look at the letters: counts are kept.
+	Groups(ctx context.Context, q GroupQuery) ([]Group, error)
+
+	// GroupBy counts the letters that match by the text of a header or of the
+	// JSON value at a pointer, the largest group first, at most MaxPage. It looks
+	// at each.
+	GroupBy(ctx context.Context, f Filter, by By) ([]ValueGroup, error)
+
+	// ExpireLetters deletes up to Limit letters whose time is up, and returns
+	// how many.
+	ExpireLetters(ctx context.Context, e Expiry) (int, error)
+}
+
+// Move is a change of one letter's state.
+type Move struct {
+	ID      int64
+	To      State
+	Version int64     // the version that the caller saw; 0: any
+	Expires time.Time // with Archived: when it may go; zero: never
+}
+
+// MoveAll is a change of the state of all letters that match.
+type MoveAll struct {
+	Filter  Filter
+	From    State
+	To      State
+	Expires time.Time // as in Move
+	Limit   int       // at most MaxPage, which is also the default
+}
+
+// LetterQuery asks for a page of letters.
+type LetterQuery struct {
+	Filter Filter
+	Limit  int    // default DefaultPage, at most MaxPage
+	Cursor string // of the page before; "": the first page
+	Bare   bool   // without Payload, Headers and Stack
+}
+
+// LetterPage is an answer to it. What is buried while somebody turns pages
+// appears on none of the later ones.
+type LetterPage struct {
+	Letters []DeadLetter
+	Next    string // the cursor of the next page; "": this is the last
+}
+
+// GroupQuery asks for groups.
+type GroupQuery struct {
+	Handler string // "": all
+	All     bool   // also those with nothing that is Dead or Replaying
+	Limit   int    // default DefaultPage, at most MaxPage
+}
+
+// Group is what is known of letters of one cause in one handler.
+type Group struct {
+	Handler     string
+	Fingerprint string
+	Reason      pipeline.Reason
+	ErrorType   string
+	Error       string // the latest
+	Note        string
+	First, Last time.Time // failures of all that were ever in it
+	Counts      map[State]int64
+}
+
+// By names what to group by: one of the two.
+type By struct {
+	Header  string
+	Pointer string // a JSON Pointer
+}
+
+// ValueGroup is the letters that share a value.
+type ValueGroup struct {
+	Value       string
+	Missing     bool // they have no such value
+	Count       int64
+	First, Last time.Time
+}
+
+// Expiry says what may go.
+type Expiry struct {
+	Now       time.Time // archived letters whose time is up by then
+	Completed time.Time // completed letters unchanged since before that; zero: none
+	Limit     int       // at most MaxPage, which is also the default
+}

@@ -1,0 +1,191 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"slices"
+	"time"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// A delayed message is ready when its time has come, or its lease has ended:
+// ready_at is the later of the two. One behind another of its key is blocked
+// and in no index that LeaseDue looks at, so that what waits costs nothing.
+
+const insertDelayed = `
+INSERT INTO delayed (handler, message, copy, topic, msg_key, due_at, ready_at, blocked, token, leases, attempts, first_at,
+	reason, error, overtake, replay, headers, payload)
+VALUES ($1, $2, $3, $4, $5, $6, $6, $7, '', 0, $8, $9, $10, $11, $12, $13, $14, $15)
+ON CONFLICT (handler, message, copy) DO NOTHING`
+
+// Delay implements store.Delayed.
+func (s *Store) Delay(m store.DelayedMessage) pipeline.Write {
+	return s.write("delay message", func(tx Tx) error {
+		headers, err := encodeHeaders(m.Headers)
+		if err != nil {
+			return err
+		}
+		blocked, err := s.behind(tx, m)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(insertDelayed, m.Handler, encodeText(m.Message), encodeText(m.Copy), m.Topic, encodeText(m.Key), micros(m.Due),
+			truth(blocked), m.Attempts, micros(m.First), string(m.Reason), show(m.Error), truth(m.Overtake), truth(m.Replay),
+			headers, bytesOf(m.Payload))
+		return err
+	})
+}
+
+// ordered reports whether m waits for others of its key.
+func ordered(m store.DelayedMessage) bool { return m.Key != "" && !m.Overtake }
+
+// behind locks m's key until the transaction ends, and reports whether another
+// message of it is there.
+func (s *Store) behind(tx Tx, m store.DelayedMessage) (bool, error) {
+	if !ordered(m) {
+		return false, nil
+	}
+	if err := s.lock(tx, m); err != nil {
+		return false, err
+	}
+	var id int64
+	return one(tx, "SELECT id FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0 LIMIT 1", []any{&id}, m.Handler, encodeText(m.Key))
+}
+
+// lock has whoever puts behind a message wait for who ends it: else it would
+// be blocked by one that is gone.
+func (s *Store) lock(tx Tx, m store.DelayedMessage) error {
+	return s.dialect.LockKey(tx, m.Handler+"\n"+encodeText(m.Key))
+}
+
+const delayedColumns = "id, handler, message, copy, topic, msg_key, due_at, attempts, first_at, reason, error, overtake, replay, headers, payload"
+
+func scanDelayed(scan func(...any) error, more ...any) (m store.DelayedMessage, err error) {
+	var due, first, overtake, replay int64
+	var headers string
+	err = scan(append([]any{
+		&m.ID, &m.Handler, &m.Message, &m.Copy, &m.Topic, &m.Key, &due, &m.Attempts, &first, &m.Reason, &m.Error,
+		&overtake, &replay, &headers, &m.Payload,
+	}, more...)...)
+	if err != nil {
+		return m, err
+	}
+	m.Message, m.Copy, m.Key = decodeText(m.Message), decodeText(m.Copy), decodeText(m.Key)
+	m.Due, m.First, m.Overtake, m.Replay = fromMicros(due), fromMicros(first), overtake == 1, replay == 1
+	m.Headers, err = decodeHeaders(headers)
+	return m, err
+}
+
+// LeaseDue implements store.Delayed.
+func (s *Store) LeaseDue(ctx context.Context, handler string, n int, ttl time.Duration) (leases []store.Lease, err error) {
+	token := rand.Text()
+	err = s.update(ctx, "lease delayed messages", func(tx Tx) error {
+		leases = nil
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		until := now.Add(ttl)
+		return tx.Query(`
+			WITH due AS MATERIALIZED (
+				SELECT id FROM delayed WHERE handler = $1 AND blocked = 0 AND ready_at <= $2 ORDER BY ready_at, id LIMIT $3`+s.dialect.SkipLocked()+`
+			)
+			UPDATE delayed SET token = $4, ready_at = $5, leases = leases + 1 WHERE id IN (SELECT id FROM due) RETURNING `+delayedColumns+`, leases`,
+			func(scan func(...any) error) error {
+				l := store.Lease{Token: token, Until: until}
+				l.DelayedMessage, err = scanDelayed(scan, &l.Leases)
+				leases = append(leases, l)
+				return err
+			}, handler, micros(now), limit(n), token, micros(until))
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(leases, func(a, b store.Lease) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID)) })
+	return leases, nil
+}
+
+// leased runs a statement on a leased message, $1 and $2 being its id and
+// token.
+func leased(tx Tx, l store.Lease, statement string, args ...any) error {
+	n, err := tx.Exec(statement, append([]any{l.ID, l.Token}, args...)...)
+	if err == nil && n == 0 {
+		err = store.ErrStaleToken
+	}
+	return err
+}
+
+// ExtendLease implements store.Delayed.
+func (s *Store) ExtendLease(ctx context.Context, l store.Lease, ttl time.Duration) error {
+	return s.update(ctx, "extend lease", func(tx Tx) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		return leased(tx, l, "UPDATE delayed SET ready_at = $3 WHERE id = $1 AND token = $2", micros(now.Add(ttl)))
+	})
+}
+
+// EndDelayed implements store.Delayed.
+func (s *Store) EndDelayed(l store.Lease) pipeline.Write {
+	return s.write("end delayed message", func(tx Tx) error {
+		if ordered(l.DelayedMessage) {
+			if err := s.lock(tx, l.DelayedMessage); err != nil {
+				return err
+			}
+		}
+		if err := leased(tx, l, "DELETE FROM delayed WHERE id = $1 AND token = $2"); err != nil || !ordered(l.DelayedMessage) {
+			return err
+		}
+		_, err := tx.Exec(`UPDATE delayed SET blocked = 0 WHERE blocked = 1 AND id =
+			(SELECT min(id) FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0)`, l.Handler, encodeText(l.Key))
+		return err
+	})
+}
+
+// DelayAgain implements store.Delayed.
+func (s *Store) DelayAgain(l store.Lease) pipeline.Write {
+	return s.write("delay message again", func(tx Tx) error {
+		return leased(tx, l, `UPDATE delayed SET token = '', leases = 0, due_at = $3, ready_at = $3, attempts = $4, first_at = $5,
+			reason = $6, error = $7, replay = $8 WHERE id = $1 AND token = $2`,
+			micros(l.Due), l.Attempts, micros(l.First), string(l.Reason), show(l.Error), truth(l.Replay))
+	})
+}
+
+// HeldKeys implements store.Delayed.
+func (s *Store) HeldKeys(ctx context.Context, handler string) (keys []string, err error) {
+	err = s.view(ctx, "list held keys", "SELECT DISTINCT msg_key FROM delayed WHERE handler = $1 AND msg_key <> '' AND overtake = 0 ORDER BY msg_key",
+		func(scan func(...any) error) error {
+			var key string
+			err := scan(&key)
+			keys = append(keys, decodeText(key))
+			return err
+		}, handler)
+	return keys, err
+}
+
+// NextDue implements store.Delayed.
+func (s *Store) NextDue(ctx context.Context, handler string) (at time.Time, ok bool, err error) {
+	err = s.view(ctx, "ask when a message is due", "SELECT ready_at FROM delayed WHERE handler = $1 AND blocked = 0 ORDER BY ready_at LIMIT 1",
+		func(scan func(...any) error) error {
+			var ready int64
+			err := scan(&ready)
+			at, ok = fromMicros(ready), true
+			return err
+		}, handler)
+	return at, ok, err
+}
+
+// DelayedMessages implements store.Delayed.
+func (s *Store) DelayedMessages(ctx context.Context, handler string, after int64, n int) (messages []store.DelayedMessage, err error) {
+	err = s.view(ctx, "list delayed messages", "SELECT "+delayedColumns+" FROM delayed WHERE handler = $1 AND id > $2 ORDER BY id LIMIT $3",
+		func(scan func(...any) error) error {
+			m, err := scanDelayed(scan)
+			messages = append(messages, m)
+			return err
+		}, handler, after, store.PageSize(n))
+	return messages, err
+}

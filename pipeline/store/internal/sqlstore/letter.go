@@ -1,0 +1,261 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+var letterColumns = columns{
+	texts: map[store.Field]string{
+		store.FieldMessage: "message", store.FieldHandler: "handler", store.FieldTopic: "topic", store.FieldKey: "msg_key",
+		store.FieldCorrelation: "correlation", store.FieldState: "state", store.FieldReason: "reason",
+		store.FieldError: "error", store.FieldErrorType: "error_type", store.FieldFingerprint: "fingerprint",
+	},
+	time: "last_at", headers: "headers", form: "form", payload: "payload", text: "error",
+}
+
+const insertLetter = `
+INSERT INTO dead_letter (handler, message, twin, state, version, topic, subscription, part, place, msg_key, correlation,
+	reason, error, error_type, stack, fingerprint, attempts, first_at, last_at, deaths, replays, note,
+	buried_at, changed_at, expires_at, edited, form, headers, payload)
+VALUES ($1, $2, $3, 'DEAD', 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1, $18, '', $19, $19, 0, 0, $20, $21, $22)
+ON CONFLICT (handler, message, twin) DO UPDATE SET
+	state = 'DEAD', version = dead_letter.version + 1, topic = excluded.topic, subscription = excluded.subscription,
+	part = excluded.part, place = excluded.place, msg_key = excluded.msg_key, correlation = excluded.correlation,
+	reason = excluded.reason, error = excluded.error, error_type = excluded.error_type, stack = excluded.stack,
+	fingerprint = excluded.fingerprint, attempts = excluded.attempts, first_at = excluded.first_at, last_at = excluded.last_at,
+	deaths = dead_letter.deaths + 1, changed_at = excluded.changed_at, expires_at = 0,
+	replays = CASE WHEN dead_letter.replays > excluded.replays THEN dead_letter.replays ELSE excluded.replays END,
+	form = CASE dead_letter.edited WHEN 1 THEN dead_letter.form ELSE excluded.form END,
+	headers = CASE dead_letter.edited WHEN 1 THEN dead_letter.headers ELSE excluded.headers END,
+	payload = CASE dead_letter.edited WHEN 1 THEN dead_letter.payload ELSE excluded.payload END`
+
+// Bury implements store.DeadLetters.
+func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
+	// All of it may come from headers that somebody else wrote.
+	l.Handler = show(l.Handler)
+	return s.write("bury dead letter", func(tx Tx) error {
+		if l.Handler == "" || l.Message == "" || l.Copy == "" {
+			return fmt.Errorf("%w: a letter has a handler, a message's id and a copy", store.ErrInvalid)
+		}
+		message, letterCopy := encodeText(l.Message), encodeText(l.Copy)
+		fresh, err := tx.Exec("INSERT INTO dead_copy (handler, message, copy) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+			l.Handler, message, letterCopy)
+		if err != nil || fresh == 0 {
+			return err
+		}
+		twin := ""
+		if l.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent {
+			twin = letterCopy
+		}
+		headers, err := encodeHeaders(l.Headers)
+		if err != nil {
+			return err
+		}
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(insertLetter, l.Handler, message, twin, show(l.Topic), show(l.Subscription), int64(l.Partition), l.Offset,
+			encodeText(l.Key), encodeText(l.Correlation), show(string(l.Reason)), show(l.Error), show(l.ErrorType), show(l.Stack),
+			show(l.Fingerprint), l.Attempts, micros(l.First), micros(l.Last), l.Replays, micros(now),
+			formOf(l.Payload), headers, bytesOf(l.Payload))
+		return err
+	})
+}
+
+const selectLetter = `
+SELECT id, handler, message, state, version, topic, subscription, part, place, msg_key, correlation, reason, error, error_type,
+	fingerprint, attempts, first_at, last_at, deaths, replays, note, buried_at, changed_at, expires_at, edited, `
+
+const (
+	wholeLetter = selectLetter + "stack, headers, payload FROM dead_letter "
+	bareLetter  = selectLetter + "'', '{}', NULL FROM dead_letter "
+)
+
+func scanLetter(scan func(...any) error) (l store.DeadLetter, err error) {
+	var first, last, buried, changed, expires, edited int64
+	var headers string
+	err = scan(&l.ID, &l.Handler, &l.Message, &l.State, &l.Version, &l.Topic, &l.Subscription, &l.Partition, &l.Offset, &l.Key,
+		&l.Correlation, &l.Reason, &l.Error, &l.ErrorType, &l.Fingerprint, &l.Attempts, &first, &last, &l.Deaths, &l.Replays,
+		&l.Note, &buried, &changed, &expires, &edited, &l.Stack, &headers, &l.Payload)
+	if err != nil {
+		return l, err
+	}
+	l.Message, l.Key, l.Correlation = decodeText(l.Message), decodeText(l.Key), decodeText(l.Correlation)
+	l.First, l.Last = fromMicros(first), fromMicros(last)
+	l.Buried, l.Changed, l.Expires = fromMicros(buried), fromMicros(changed), fromMicros(expires)
+	l.Edited = edited == 1
+	l.Headers, err = decodeHeaders(headers)
+	return l, err
+}
+
+// Letter implements store.DeadLetters.
+func (s *Store) Letter(ctx context.Context, id int64) (l store.DeadLetter, err error) {
+	const what = "get dead letter"
+	err = s.view(ctx, what, wholeLetter+"WHERE id = $1", func(scan func(...any) error) (err error) {
+		l, err = scanLetter(scan)
+		return err
+	}, id)
+	if err == nil && l.ID == 0 {
+		err = fmt.Errorf("%s %d: %w", what, id, store.ErrNotFound)
+	}
+	return l, err
+}
+
+// Letters implements store.DeadLetters.
+func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.LetterPage, err error) {
+	const what = "list dead letters"
+	size := store.PageSize(q.Limit)
+	before, err := cursor(q.Cursor)
+	if err != nil {
+		return page, wrap(what, err)
+	}
+	where, args, err := s.where(letterColumns, q.Filter, before, size+1)
+	if err != nil {
+		return page, wrap(what, err)
+	}
+	query := wholeLetter
+	if q.Bare {
+		query = bareLetter
+	}
+	err = s.view(ctx, what, query+"WHERE id < $1 AND "+where+" ORDER BY id DESC LIMIT $2", func(scan func(...any) error) error {
+		l, err := scanLetter(scan)
+		page.Letters = append(page.Letters, l)
+		return err
+	}, args...)
+	if err == nil && len(page.Letters) > size {
+		page.Letters = page.Letters[:size]
+		page.Next = strconv.FormatInt(page.Letters[size-1].ID, 36)
+	}
+	return page, err
+}
+
+// cursor returns the id before which a page begins.
+func cursor(text string) (int64, error) {
+	if text == "" {
+		return 1<<63 - 1, nil
+	}
+	id, err := strconv.ParseInt(text, 36, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %q is no cursor of ours: begin with the first page", store.ErrInvalid, text)
+	}
+	return id, nil
+}
+
+// CountLetters implements store.DeadLetters.
+func (s *Store) CountLetters(ctx context.Context, f store.Filter) (n int64, err error) {
+	const what = "count dead letters"
+	where, args, err := s.where(letterColumns, f)
+	if err != nil {
+		return 0, wrap(what, err)
+	}
+	err = s.view(ctx, what, "SELECT count(*) FROM dead_letter WHERE "+where, func(scan func(...any) error) error {
+		return scan(&n)
+	}, args...)
+	return n, err
+}
+
+// MoveLetter implements store.DeadLetters.
+func (s *Store) MoveLetter(m store.Move) pipeline.Write {
+	return s.write(fmt.Sprintf("move dead letter %d to %s", m.ID, m.To), func(tx Tx) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		moved, err := tx.Exec(`UPDATE dead_letter SET state = $2, version = version + 1, changed_at = $3, expires_at = $4, replays = replays + $5
+			WHERE id = $1 AND state IN (`+quoted(store.From(m.To))+`) AND (CAST($6 AS BIGINT) = 0 OR version = $6)`,
+			m.ID, string(m.To), micros(now), expires(m.To, m.Expires), truth(m.To == store.Replaying), m.Version)
+		if err != nil || moved == 1 {
+			return err
+		}
+		return refused(tx, m.ID)
+	})
+}
+
+// quoted lists states for IN. None is not in any.
+func quoted(states []store.State) string {
+	parts := make([]string, 0, len(states)+1)
+	for _, s := range states {
+		parts = append(parts, "'"+string(s)+"'")
+	}
+	return strings.Join(append(parts, "''"), ", ")
+}
+
+// expires is when a letter may go: only an archived one.
+func expires(to store.State, at time.Time) int64 {
+	if to != store.Archived {
+		return 0
+	}
+	return micros(at)
+}
+
+// refused says why a letter was not changed.
+func refused(tx Tx, id int64) error {
+	var state string
+	var version int64
+	found, err := one(tx, "SELECT state, version FROM dead_letter WHERE id = $1", []any{&state, &version}, id)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return store.ErrNotFound
+	}
+	return fmt.Errorf("%w: it is %s, in version %d: look at it again", store.ErrConflict, state, version)
+}
+
+// MoveLetters implements store.DeadLetters.
+func (s *Store) MoveLetters(ctx context.Context, m store.MoveAll) (n int, err error) {
+	what := fmt.Sprintf("move dead letters to %s", m.To)
+	if !store.CanMove(m.From, m.To) {
+		return 0, fmt.Errorf("%s: %w: not from %s", what, store.ErrConflict, m.From)
+	}
+	var moved int64
+	err = s.update(ctx, what, func(tx Tx) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		where, args, err := s.where(letterColumns, m.Filter, string(m.To), micros(now), expires(m.To, m.Expires),
+			truth(m.To == store.Replaying), string(m.From), limit(m.Limit))
+		if err != nil {
+			return err
+		}
+		// The state is asked for again: another transaction may have been first.
+		moved, err = tx.Exec(`UPDATE dead_letter SET state = $1, version = version + 1, changed_at = $2, expires_at = $3, replays = replays + $4
+			WHERE state = $5 AND id IN (SELECT id FROM dead_letter WHERE state = $5 AND `+where+` ORDER BY id LIMIT $6)`, args...)
+		return err
+	})
+	return int(moved), err
+}
+
+// CloseLetter implements store.DeadLetters.
+func (s *Store) CloseLetter(handler, message string) pipeline.Write {
+	return s.write("close dead letter", func(tx Tx) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`UPDATE dead_letter SET state = 'COMPLETED', version = version + 1, changed_at = $3
+			WHERE handler = $1 AND message = $2 AND twin = '' AND state IN ('DEAD', 'REPLAYING')`, handler, encodeText(message), micros(now))
+		return err
+	})
+}
+
+// ExpireLetters implements store.DeadLetters.
+func (s *Store) ExpireLetters(ctx context.Context, e store.Expiry) (int, error) {
+	var gone int64
+	err := s.update(ctx, "expire dead letters", func(tx Tx) (err error) {
+		gone, err = tx.Exec(`DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter
+			WHERE state = 'ARCHIVED' AND expires_at > 0 AND expires_at <= $1 OR state = 'COMPLETED' AND changed_at < $2 ORDER BY id LIMIT $3)`,
+			micros(e.Now), micros(e.Completed), limit(e.Limit))
+		return err
+	})
+	return int(gone), err
+}

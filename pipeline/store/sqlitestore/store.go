@@ -1,0 +1,107 @@
+// Package sqlitestore is the store in one SQLite file: the default, for one
+// process. By default the file is the embedded broker's too, and then an
+// outcome is one transaction: see Home, and package store.
+//
+// All writes go through the file's one writer (package sqlitefile), which
+// commits many of them with one fsync. Reads have connections of their own and
+// wait for nobody.
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/waybill-dev/waybill/pipeline/sqlitefile"
+	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/internal/sqlstore"
+)
+
+//go:embed migrations/*.sql logmigrations/*.sql
+var migrations embed.FS
+
+// logFile is the name of the message log's file, beside the store's.
+const logFile = "log.db"
+
+// Store is a store.Store in a SQLite file.
+type Store struct {
+	*sqlstore.Store
+	*sqlstore.Log
+	file, log *sqlitefile.File
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in the file at path, making it if it is not there. It
+// fails if another process has the file; within the process the embedded
+// broker may have it open, too.
+//
+// The message log is in log.db in the same folder, with synchronous=NORMAL: a
+// power loss may cost its last moments, and its batches hold up nobody else's
+// writes.
+func Open(ctx context.Context, path string, opts store.Options) (*Store, error) {
+	file, err := open(ctx, path, "migrations", sqlitefile.Options{})
+	if err != nil {
+		return nil, err
+	}
+	log, err := open(ctx, filepath.Join(filepath.Dir(path), logFile), "logmigrations", sqlitefile.Options{Normal: true})
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &Store{
+		Store: sqlstore.New(database{file}, dialect{}, opts), file: file,
+		Log: sqlstore.NewLog(database{log}, dialect{}, opts), log: log,
+	}, nil
+}
+
+// open opens a file and brings its tables up to date.
+func open(ctx context.Context, path, folder string, opts sqlitefile.Options) (*sqlitefile.File, error) {
+	file, err := sqlitefile.Open(path, opts)
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("open store: %w", err))
+	}
+	if err := migrate(ctx, file, folder); err != nil {
+		return nil, errors.Join(unavailable(fmt.Errorf("open store %s: %w", path, err)), file.Close())
+	}
+	return file, nil
+}
+
+func migrate(ctx context.Context, file *sqlitefile.File, folder string) error {
+	files, err := fs.Sub(migrations, folder)
+	if err != nil {
+		return err
+	}
+	return file.Migrate(func(db *sql.DB) error {
+		p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithTableName("store_migration"), goose.WithDisableGlobalRegistry(true))
+		if err != nil {
+			return err
+		}
+		_, err = p.Up(ctx)
+		return err
+	})
+}
+
+// Home implements store.Store.
+func (s *Store) Home() string { return s.file.Path() }
+
+// Ping implements store.Store: it writes a page without changing anything, as
+// only a write tells whether the disk takes one.
+func (s *Store) Ping(ctx context.Context) error {
+	err := s.file.Write(ctx, func(tx *sqlitefile.Tx) error {
+		_, err := tx.Exec("UPDATE store_migration SET is_applied = is_applied WHERE id = (SELECT min(id) FROM store_migration)")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("ping store: %w", unavailable(err))
+	}
+	return nil
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error { return errors.Join(s.log.Close(), s.file.Close()) }
