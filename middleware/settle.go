@@ -26,9 +26,10 @@ type Settle struct {
 
 // Middleware wraps h.
 func (s Settle) Middleware(h message.HandlerFunc) message.HandlerFunc {
+	h = Recover(h) // of what the chain itself does with a kind's results
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
-		_, err := Recover(h)(msg) // of what the chain itself does with a kind's results
+		_, err := h(msg)
 		switch {
 		case err == nil:
 			outcome.Result = pipeline.ResultOK

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // UUIDv5 is made of it
 	"strconv"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -86,7 +87,13 @@ var outputSpace = uuid.MustParse("6f6a1f4e-6b0c-5b8e-9d55-3a1c2f0b7d10")
 // with this id: a UUIDv5 of the three, so that handling an input again gives
 // outputs with the same ids.
 func OutputID(inputID, handler string, index int) string {
-	return uuid.NewSHA1(outputSpace, []byte(inputID+"\x00"+handler+"\x00"+strconv.Itoa(index))).String()
+	name := make([]byte, 0, 128) // on the stack, as a rule
+	name = append(append(append(name, outputSpace[:]...), inputID...), 0)
+	name = strconv.AppendInt(append(append(name, handler...), 0), int64(index), 10)
+	sum := sha1.Sum(name) //nolint:gosec // as RFC 9562 has it; nothing is kept secret by it
+	id := uuid.UUID(sum[:16])
+	id[6], id[8] = id[6]&0x0f|0x50, id[8]&0x3f|0x80
+	return id.String()
 }
 
 type contextKey int

@@ -17,6 +17,7 @@ import (
 type Claim struct {
 	w      *Window
 	opts   ClaimOptions
+	whole  string          // the lane of all its messages, for `ordering: partition`
 	ctx    context.Context // parent of the contexts of its messages
 	cancel context.CancelCauseFunc
 
@@ -57,6 +58,7 @@ func (w *Window) Claim(opts ClaimOptions) *Claim {
 	ctx, cancel := context.WithCancelCause(pipeline.WithDraining(w.life, closing))
 	return &Claim{
 		w: w, opts: opts, ctx: ctx, cancel: cancel,
+		whole:   "p" + opts.Lane,
 		tracker: newTracker(),
 		closing: closing,
 		idle:    make(chan struct{}),
@@ -95,11 +97,9 @@ func (c *Claim) Skip(pos int64) {
 func (c *Claim) lane(key string) string {
 	switch c.w.sub.Ordering {
 	case pipeline.OrderingKey:
-		if key != "" {
-			return "k" + key
-		}
+		return key
 	case pipeline.OrderingPartition:
-		return "p" + c.opts.Lane
+		return c.whole
 	}
 	return ""
 }

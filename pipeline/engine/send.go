@@ -86,8 +86,11 @@ func (e *Engine) publishTo(topic string, out []middleware.Output, errs []error) 
 	for i, o := range out {
 		msgs[i] = o.Message
 	}
-	copy(errs, broker.Each(e.opts.Brokers[name].Publisher().Publish(topic, msgs...), len(msgs)))
-	for i, err := range errs {
+	err := e.opts.Brokers[name].Publisher().Publish(topic, msgs...)
+	if err == nil {
+		return
+	}
+	for i, err := range broker.Each(err, len(msgs)) {
 		if err != nil {
 			errs[i] = fmt.Errorf("broker %s: %w", name, err)
 		}

@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+)
+
+// BenchmarkMessage is what the engine alone costs a message: window, router
+// and chain around a kind that does nothing, with a broker that only confirms,
+// a batch at a time, as real ones do.
+func BenchmarkMessage(b *testing.B) {
+	for _, ordering := range []pipeline.Ordering{pipeline.OrderingNone, pipeline.OrderingKey} {
+		b.Run(string(ordering), func(b *testing.B) { benchmarkMessage(b, ordering) })
+	}
+}
+
+func benchmarkMessage(b *testing.B, ordering pipeline.Ordering) {
+	bench := &benchBroker{fake: newFake(), n: b.N, confirm: make(chan chan struct{}, 1024), done: make(chan struct{})}
+	e, err := New(Options{
+		Pipeline: pipeline.Pipeline{
+			ShutdownTimeout: time.Minute, Brokers: map[string]pipeline.Broker{"main": {Name: "main"}},
+			Topics: map[string]pipeline.Topic{"in": {Name: "in", Broker: "main"}, "out": {Name: "out", Broker: "main"}},
+			Handlers: []pipeline.Handler{{
+				Name: "work", Kind: "test", From: "in", To: map[string]string{"": "out"}, DeadLetter: "out",
+				Concurrency: 64, InFlight: 512, Ordering: ordering, Timeout: 30 * time.Second,
+				Retry: pipeline.Retry{Immediate: 2, Initial: time.Millisecond},
+			}},
+		},
+		Kinds: pipeline.NewKinds(pipeline.Kind{
+			Name: "test", NewConfig: func() any { return nil },
+			New: func(pipeline.Env, any) (message.HandlerFunc, error) { return pass, nil },
+		}),
+		Brokers: map[string]broker.Broker{"main": bench},
+		Log:     slog.New(slog.DiscardHandler),
+		Metrics: prometheus.NewRegistry(),
+	})
+	require.NoError(b, err)
+	var confirming sync.WaitGroup
+	confirming.Go(bench.confirmAll)
+	b.ReportAllocs()
+	b.ResetTimer()
+	e.Start()
+	<-bench.done
+	b.StopTimer()
+	require.NoError(b, e.Stop(context.Background()))
+	close(bench.confirm)
+	confirming.Wait()
+}
+
+// benchBroker delivers n messages and confirms what is published.
+type benchBroker struct {
+	*fake
+	n       int
+	confirm chan chan struct{}
+	done    chan struct{} // closed when all n are acknowledged
+}
+
+func (f *benchBroker) Publisher() message.Publisher             { return f }
+func (f *benchBroker) Source(broker.Subscription) broker.Source { return f }
+
+func (f *benchBroker) Publish(_ string, msgs ...*message.Message) error {
+	confirmed := make(chan struct{})
+	f.confirm <- confirmed
+	select {
+	case <-confirmed:
+		return nil
+	case <-msgs[0].Context().Done():
+		return msgs[0].Context().Err()
+	}
+}
+
+func (f *benchBroker) confirmAll() {
+	for c := range f.confirm {
+		close(c)
+	}
+}
+
+func (f *benchBroker) Run(ctx context.Context, w *broker.Window) error {
+	claim := w.Claim(broker.ClaimOptions{})
+	var delivering sync.WaitGroup
+	delivering.Go(func() {
+		payload := make([]byte, 1000)
+		for i := range f.n {
+			msg := message.NewMessage(strconv.Itoa(i), payload)
+			d := broker.Delivery{Message: msg, Position: int64(i), Key: strconv.Itoa(i % 10_000), Origin: &pipeline.Origin{Topic: "in", Offset: int64(i)}}
+			if claim.Deliver(ctx, d) != nil {
+				return
+			}
+		}
+	})
+	defer delivering.Wait()
+	var p broker.Progress
+	for acked := 0; acked < f.n; {
+		select {
+		case <-claim.Changed():
+			p = claim.Take(p)
+			acked += len(p.Prefix) + len(p.Above)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	close(f.done)
+	<-w.Draining()
+	return claim.Close(ctx)
+}
