@@ -38,11 +38,12 @@ type Engine struct {
 	routes  []*route
 	ready   map[string]*flag // by broker: it is provisioned
 
-	life   context.Context // ends when starting is over or given up
-	giveUp context.CancelFunc
-	starts sync.WaitGroup // routes that are being started: over before a stop drains them
-	tasks  sync.WaitGroup
-	failed chan error // a fault that no waiting mends; holds one
+	life    context.Context // ends when starting is over or given up
+	giveUp  context.CancelFunc
+	starts  sync.WaitGroup // routes that are being started: over before a stop drains them
+	tasks   sync.WaitGroup
+	workers *workers
+	failed  chan error // a fault that no waiting mends; holds one
 
 	starting atomic.Int64 // routes that do not consume yet
 }
@@ -68,8 +69,9 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, log: opts.Log, router: router,
-		ready:  make(map[string]*flag),
-		failed: make(chan error, 1),
+		ready:   make(map[string]*flag),
+		failed:  make(chan error, 1),
+		workers: newWorkers(),
 	}
 	e.life, e.giveUp = context.WithCancel(context.Background())
 	e.metrics = newMetrics(e, opts.Metrics)
@@ -225,8 +227,10 @@ func (e *Engine) Stop(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("close router: %w", err))
 	}
 	e.tasks.Wait()
+	err := errors.Join(errs...)
+	e.workers.close(err == nil)
 	e.close()
-	return errors.Join(errs...)
+	return err
 }
 
 // close lets the kinds free what they hold, and forgets the metrics.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/waybill-dev/waybill/middleware"
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
 )
@@ -22,6 +23,7 @@ type route struct {
 	left       *leftover // what its topic has on another broker; nil: the topic is not moving
 	brokers    []string  // that it reads or writes
 	chain      message.HandlerFunc
+	workers    *workers
 	log        *slog.Logger
 	onStop     []func()
 
@@ -42,6 +44,7 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		handler: h,
 		log:     e.log.With("handler", h.Name),
 		stalled: make(map[string]int),
+		workers: e.workers,
 		sub:     broker.SubscriptionOf(e.opts.Pipeline, h),
 	}
 	r.brokers = e.brokersOf(h)
@@ -65,7 +68,8 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 	}
 	r.subscriber = broker.NewSubscriber(window, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
 	r.left = e.newLeftover(r, window)
-	r.chain = e.chain(r, fn)
+	// On a worker nobody catches what the chain itself may panic with.
+	r.chain = middleware.Recover(e.chain(r, fn))
 	return r, nil
 }
 
@@ -115,8 +119,7 @@ func (r *route) begin(router *message.Router) error {
 
 func (r *route) add(router *message.Router, name string, from message.Subscriber) error {
 	router.AddConsumerHandler(name, r.sub.Topic.Name, from, func(msg *message.Message) error {
-		_, err := r.chain(msg)
-		return err
+		return r.workers.do(r.chain, msg)
 	})
 	return router.RunHandlers(context.Background())
 }
