@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
@@ -91,6 +94,55 @@ func (b *Broker) status(ctx context.Context, name string, l layout, queues []str
 		row.Problems = append(row.Problems, err.Error())
 	}
 	return row, nil
+}
+
+// statTimeout is how long RabbitMQ itself waits for the leader of a quorum
+// queue before it says that the queue has 0 messages and 0 consumers, which it
+// also says at once of a queue that has no leader (3.10 and 4.1).
+const statTimeout = 250 * time.Millisecond
+
+// count returns how many messages wait in a queue, and how many consumers it
+// has. That there are none of either is believed only if the leader has
+// answered before and after, and all within the time in which RabbitMQ still
+// waits for it. Else it is asked again, until ctx is done.
+func (b *Broker) count(ctx context.Context, name string) (amqp.Queue, error) {
+	q, err := b.declared(ctx, name)
+	for err == nil && q.Messages == 0 && q.Consumers == 0 {
+		began := time.Now()
+		if err = b.askLeader(ctx, name, &q); err != nil || q.Messages > 0 {
+			break
+		}
+		if q, err = b.declared(ctx, name); err != nil {
+			break
+		}
+		if err = b.askLeader(ctx, name, &q); err != nil || time.Since(began) < statTimeout {
+			break
+		}
+	}
+	return q, err
+}
+
+// askLeader returns once the queue's leader has answered. It asks for a
+// message: nothing else is answered by the leader alone. If there is one it is
+// counted in q and given back. Where consumers take turns (single active
+// consumer) the leader refuses.
+func (b *Broker) askLeader(ctx context.Context, name string, q *amqp.Queue) error {
+	waiting := make(chan int, 1) // an answer that comes late is nobody's
+	err := b.consume.do(ctx, func(ch *amqp.Channel) error {
+		msg, ok, err := ch.Get(name, false)
+		if ok {
+			waiting <- 1 + int(msg.MessageCount)
+		}
+		return err
+	})
+	if err != nil && !hasCode(err, amqp.ResourceLocked) {
+		return classed(fmt.Errorf("look at queue %s: its leader does not answer: %w", name, err))
+	}
+	select {
+	case q.Messages = <-waiting:
+	default:
+	}
+	return nil
 }
 
 // askManagement adds what only the management API knows.

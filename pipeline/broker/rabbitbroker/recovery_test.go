@@ -296,3 +296,40 @@ func breakConnection(t *testing.T, f *bundle) {
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 }
+
+// TestInspect_LeaderAway: of a quorum queue whose leader does not answer
+// RabbitMQ says that it is empty and nobody reads it. Who drains it must not
+// believe that.
+func TestInspect_LeaderAway(t *testing.T) {
+	t.Parallel()
+	n := startNode(t)
+	f := setupOn(t, n.server)
+	for name, ordering := range map[string]pipeline.Ordering{"shared": pipeline.OrderingNone, "in turns": pipeline.OrderingKey} {
+		t.Run(name, func(t *testing.T) {
+			sub := f.sub(f.topic("in"+string(ordering), nil), ordering, 1)
+			f.provision(sub)
+			inspect := func(timeout time.Duration) (broker.Status, error) {
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
+				defer cancel()
+				rows, err := f.b.Inspect(ctx, nil, []broker.Subscription{sub})
+				if err != nil {
+					return broker.Status{}, err
+				}
+				return rows[0], nil
+			}
+			row, err := inspect(time.Minute)
+			require.NoError(t, err)
+			require.Zero(t, row.Ready)
+			f.mustPublish(sub.Topic, text("1", "x"), text("2", "x"))
+
+			leader := fmt.Sprintf("whereis('%%2F_%s')", sub.Name)
+			require.Contains(t, n.out(t, "ctl", n.dir, "eval", leader+"."), "<")
+			n.run(t, "ctl", n.dir, "eval", "sys:suspend("+leader+").")
+			row, err = inspect(3 * time.Second)
+			require.Error(t, err, "%+v", row)
+			require.Equal(t, pipeline.ReasonUnavailable, pipeline.ReasonOf(err))
+			n.run(t, "ctl", n.dir, "eval", "sys:resume("+leader+").")
+			f.eventually(func() bool { row, err := inspect(time.Minute); return err == nil && row.Ready == 2 }, "it is counted again")
+		})
+	}
+}

@@ -64,7 +64,7 @@ func (b *Broker) verify(ctx context.Context, p plan) error {
 			}))
 		}
 		for _, q := range p.queues {
-			_, err := b.count(ctx, q.name)
+			_, err := b.declared(ctx, q.name)
 			faults = append(faults, err)
 		}
 		return joined(faults)
@@ -81,9 +81,9 @@ func (b *Broker) verify(ctx context.Context, p plan) error {
 	return joined(faults)
 }
 
-// count returns how many messages wait in a queue, and how many consumers it
-// has.
-func (b *Broker) count(ctx context.Context, name string) (amqp.Queue, error) {
+// declared is what RabbitMQ says of a queue. 0 messages and 0 consumers may
+// mean that it does not know; see count.
+func (b *Broker) declared(ctx context.Context, name string) (amqp.Queue, error) {
 	var q amqp.Queue
 	err := b.passive(ctx, "queue", name, func(ch *amqp.Channel) (err error) {
 		q, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
