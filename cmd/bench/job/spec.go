@@ -1,0 +1,35 @@
+package job
+
+// The implementations.
+const (
+	Raw        = "raw"         // the bare client, pipelined
+	Stock      = "stock"       // Watermill's router and published adapter, as they come
+	StockTuned = "stock-tuned" // the same at its best tuning, which may lose order
+	Waybill    = "waybill"     // `waybill run`, message log off
+)
+
+// The brokers.
+const (
+	RabbitMQ = "rabbitmq"
+	Kafka    = "kafka"
+	Embedded = "embedded"
+)
+
+// Spec tells a client process what to do. It travels as JSON.
+type Spec struct {
+	Impl    string // one of the implementations
+	Broker  string // one of the brokers
+	Variant string // see place.Variants
+
+	URL   string // RabbitMQ: amqp://…; Kafka: host:port,…; embedded: the file
+	In    string // queue, topic
+	Out   string // queue, topic
+	Group string // Kafka: the consumer group
+
+	Config string // Waybill: its config file
+
+	InFlight   int // messages taken and not yet acknowledged
+	Partitions int // Kafka
+
+	Rate int // embedded: messages a second that the client feeds itself, see package trial; 0: none
+}

@@ -1,0 +1,302 @@
+package place
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/waybill-dev/waybill/cmd/bench/job"
+)
+
+// kafka is a Kafka.
+type kafka struct {
+	node *node // nil: somebody else's
+	url  string
+	pid  int
+}
+
+func startKafka(ctx context.Context, url, dir, script string) (Broker, error) {
+	if url != "" {
+		return &kafka{url: url, pid: listener(strings.Split(url, ",")[0])}, nil
+	}
+	n, err := startNode(ctx, script, job.Kafka, dir)
+	if err != nil {
+		return nil, err
+	}
+	return &kafka{node: n, url: n.address(), pid: n.pid}, nil
+}
+
+func (k *kafka) PID() int { return k.pid }
+
+func (k *kafka) Close() error {
+	if k.node == nil {
+		return nil
+	}
+	return k.node.stop()
+}
+
+// Open makes topics with the variant's partitions, for all implementations
+// alike.
+func (k *kafka) Open(ctx context.Context, l Layout) (Site, error) {
+	partitions := l.Partitions
+	if partitions == 0 {
+		n, _, _ := strings.Cut(l.Variant, " ")
+		var err error
+		if partitions, err = strconv.Atoi(n); err != nil {
+			return nil, fmt.Errorf("variant %q: want a number of partitions", l.Variant)
+		}
+	}
+	config := sarama.NewConfig()
+	config.Version = sarama.V3_6_0_0
+	config.ClientID = "bench"
+	config.Producer.RequiredAcks = sarama.WaitForAll
+	config.Producer.Return.Successes = true
+	client, err := sarama.NewClient(strings.Split(k.url, ","), config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	id := newID()
+	in := "bench-" + id + "-in"
+	s := &kafkaSite{client: client, admin: admin, spec: job.Spec{
+		Impl: l.Impl, Broker: job.Kafka, Variant: l.Variant, URL: k.url,
+		In: in, Out: "bench-" + id + "-out", Group: in + "." + handler, InFlight: l.InFlight, Partitions: partitions,
+	}}
+	if err := s.make(ctx, l); err != nil {
+		return nil, errors.Join(err, s.Drop(ctx))
+	}
+	return s, nil
+}
+
+type kafkaSite struct {
+	client   sarama.Client
+	admin    sarama.ClusterAdmin
+	producer sarama.AsyncProducer // of Send
+	spec     job.Spec
+	topics   []string // that were made
+}
+
+func (s *kafkaSite) Spec() job.Spec { return s.spec }
+
+func (s *kafkaSite) make(ctx context.Context, l Layout) error {
+	for _, name := range []string{s.spec.In, s.spec.Out} {
+		detail := &sarama.TopicDetail{NumPartitions: int32(s.spec.Partitions), ReplicationFactor: -1} //nolint:gosec // a handful
+		if err := s.admin.CreateTopic(name, detail, false); err != nil {
+			return fmt.Errorf("create topic: %w", err)
+		}
+		s.topics = append(s.topics, name)
+		if err := s.awaitLeaders(ctx, name); err != nil {
+			return err
+		}
+	}
+	if l.Impl != job.Waybill {
+		return nil
+	}
+	topic := fmt.Sprintf(", partitions: %d", s.spec.Partitions)
+	i, err := install(l, fmt.Sprintf("driver: kafka, url: %q", s.spec.URL), topic, s.spec.In, s.spec.Out)
+	if err != nil {
+		return err
+	}
+	s.spec.Config = i.config
+	s.topics = append(s.topics, s.spec.Group+".dlq")
+	return i.provision(ctx, s.spec.In)
+}
+
+// awaitLeaders waits until the broker answers for all partitions of a new
+// topic, which takes it a moment.
+func (s *kafkaSite) awaitLeaders(ctx context.Context, topic string) error {
+	ctx, enough := context.WithTimeout(ctx, leaderTimeout)
+	defer enough()
+	for {
+		_, err := s.ends(topic)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("await the partitions of a new topic: %w", err)
+		case <-time.After(20 * time.Millisecond):
+			_ = s.client.RefreshMetadata(topic) // what it finds is seen next time
+		}
+	}
+}
+
+const leaderTimeout = 30 * time.Second
+
+func (s *kafkaSite) Load(ctx context.Context, orders job.Orders, n int) error {
+	producer, err := sarama.NewAsyncProducerFromClient(s.client)
+	if err != nil {
+		return err
+	}
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		for seq := 0; seq < n && ctx.Err() == nil; seq++ {
+			producer.Input() <- s.record(seq, orders.Key(seq), orders.Order(seq, noDue))
+		}
+		producer.AsyncClose()
+	}()
+	var failed error
+	done := 0
+	for successes, errs := producer.Successes(), producer.Errors(); successes != nil || errs != nil; {
+		select {
+		case _, ok := <-successes:
+			if !ok {
+				successes = nil
+				continue
+			}
+			done++
+		case err, ok := <-errs:
+			if !ok {
+				errs = nil
+				continue
+			}
+			failed = err
+		}
+	}
+	<-fed
+	if failed == nil && done < n {
+		failed = context.Cause(ctx)
+	}
+	if failed != nil {
+		return fmt.Errorf("fill the input: %w", failed)
+	}
+	return nil
+}
+
+func (s *kafkaSite) record(seq int, key string, payload []byte) *sarama.ProducerMessage {
+	return &sarama.ProducerMessage{
+		Topic: s.spec.In, Key: sarama.StringEncoder(key), Value: sarama.ByteEncoder(payload),
+		Headers: []sarama.RecordHeader{
+			{Key: []byte(job.IDHeader), Value: []byte(job.ID(seq))},
+			{Key: []byte(job.KeyHeader), Value: []byte(key)},
+		},
+	}
+}
+
+// Depth asks once for the ends of all partitions.
+func (s *kafkaSite) Depth(context.Context) (int, error) {
+	ends, err := s.ends(s.spec.Out)
+	n := 0
+	for _, end := range ends {
+		n += int(end)
+	}
+	return n, err
+}
+
+func (s *kafkaSite) ends(topic string) (map[int32]int64, error) {
+	requests := make(map[*sarama.Broker]*sarama.OffsetRequest)
+	for p := range int32(s.spec.Partitions) { //nolint:gosec // a handful
+		leader, err := s.client.Leader(topic, p)
+		if err != nil {
+			return nil, fmt.Errorf("look at topic %s: %w", topic, err)
+		}
+		if requests[leader] == nil {
+			requests[leader] = sarama.NewOffsetRequest(s.client.Config().Version)
+		}
+		requests[leader].AddBlock(topic, p, sarama.OffsetNewest, 1)
+	}
+	ends := make(map[int32]int64)
+	for leader, request := range requests {
+		response, err := leader.GetAvailableOffsets(request)
+		if err != nil {
+			return nil, fmt.Errorf("look at topic %s: %w", topic, err)
+		}
+		for p, block := range response.Blocks[topic] {
+			if !errors.Is(block.Err, sarama.ErrNoError) {
+				return nil, fmt.Errorf("look at topic %s: %w", topic, block.Err)
+			}
+			ends[p] = block.Offset
+		}
+	}
+	return ends, nil
+}
+
+func (s *kafkaSite) Left(context.Context) (int, error) {
+	ends, err := s.ends(s.spec.In)
+	if err != nil {
+		return 0, err
+	}
+	partitions := make([]int32, 0, len(ends))
+	for p := range ends {
+		partitions = append(partitions, p)
+	}
+	committed, err := s.admin.ListConsumerGroupOffsets(s.spec.Group, map[string][]int32{s.spec.In: partitions})
+	if err != nil {
+		return 0, fmt.Errorf("look at group %s: %w", s.spec.Group, err)
+	}
+	left := 0
+	for p, end := range ends {
+		left += int(end)
+		if block := committed.GetBlock(s.spec.In, p); block != nil && block.Offset > 0 {
+			left -= int(block.Offset)
+		}
+	}
+	return left, nil
+}
+
+func (s *kafkaSite) Outputs(ctx context.Context, n int, see func([]byte)) error {
+	ctx, enough := context.WithTimeoutCause(ctx, readTimeout, errors.New("the outputs could not be read in time"))
+	defer enough()
+	ends, err := s.ends(s.spec.Out)
+	if err != nil {
+		return err
+	}
+	consumer, err := sarama.NewConsumerFromClient(s.client)
+	if err != nil {
+		return err
+	}
+	defer consumer.Close()
+	for p, end := range ends {
+		if err := readPartition(ctx, consumer, s.spec.Out, p, min(end, int64(n)), see); err != nil {
+			return fmt.Errorf("read the outputs: %w", err)
+		}
+	}
+	return nil
+}
+
+func readPartition(ctx context.Context, consumer sarama.Consumer, topic string, p int32, end int64, see func([]byte)) error {
+	if end == 0 {
+		return nil
+	}
+	pc, err := consumer.ConsumePartition(topic, p, sarama.OffsetOldest)
+	if err != nil {
+		return err
+	}
+	defer pc.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case msg := <-pc.Messages():
+			see(msg.Value)
+			if msg.Offset+1 >= end {
+				return nil
+			}
+		}
+	}
+}
+
+func (s *kafkaSite) Drop(context.Context) error {
+	var errs []error
+	if s.producer != nil {
+		errs = append(errs, s.producer.Close())
+	}
+	for _, name := range s.topics {
+		if err := s.admin.DeleteTopic(name); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			errs = append(errs, fmt.Errorf("remove topic %s: %w", name, err))
+		}
+	}
+	if err := s.admin.DeleteConsumerGroup(s.spec.Group); err != nil && !errors.Is(err, sarama.ErrGroupIDNotFound) {
+		errs = append(errs, fmt.Errorf("remove group %s: %w", s.spec.Group, err))
+	}
+	return errors.Join(append(errs, s.admin.Close())...)
+}

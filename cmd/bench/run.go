@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/waybill-dev/waybill/cmd/bench/job"
+	"github.com/waybill-dev/waybill/cmd/bench/place"
+	"github.com/waybill-dev/waybill/cmd/bench/report"
+	"github.com/waybill-dev/waybill/cmd/bench/trial"
+)
+
+// bench is the whole program but for its clients. It returns the exit code.
+func bench(ctx context.Context, args []string) int {
+	o, err := parse(args, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "bench: %v\nTry: bench -help\n", err)
+		return 2
+	}
+	b, err := newBencher(o)
+	if err == nil {
+		err = errors.Join(b.all(ctx), b.close())
+	}
+	if b != nil {
+		err = errors.Join(err, b.report(err == nil))
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// bencher runs the plan.
+type bencher struct {
+	options
+	prepare job.PrepareFunc
+	work    string // a folder of its own
+	records []report.Record
+}
+
+func newBencher(o options) (*bencher, error) {
+	var err error
+	if o.waybill, err = filepath.Abs(o.waybill); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(o.waybill); err != nil {
+		return nil, fmt.Errorf("find waybill: %w: run make build, or give -waybill", err)
+	}
+	b := &bencher{options: o}
+	if b.prepare, err = job.NewPrepare(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.dir, 0o750); err != nil {
+		return nil, err
+	}
+	if b.work, err = os.MkdirTemp(o.dir, "bench-"); err != nil {
+		return nil, err
+	}
+	b.work, err = filepath.Abs(b.work)
+	return b, err
+}
+
+func (b *bencher) close() error { return os.RemoveAll(b.work) }
+
+// all measures one broker after the other. A run that goes wrong is reported
+// at the end and counts for nothing; the others go on.
+func (b *bencher) all(ctx context.Context) error {
+	var errs []error
+	for _, name := range b.brokers {
+		if ctx.Err() == nil {
+			errs = append(errs, b.one(ctx, name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (b *bencher) one(ctx context.Context, name string) (err error) {
+	broker, err := place.Start(ctx, name, b.url(name), b.work, b.node)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, broker.Close()) }()
+	cells := b.cells(name)
+	if len(cells) == 0 {
+		return fmt.Errorf("%s has none of these variants and implementations", name)
+	}
+	for round := range b.rounds {
+		for _, c := range cells {
+			if ctx.Err() != nil {
+				return errors.Join(err, errors.New("interrupted"))
+			}
+			failed := b.run(ctx, broker, c, round)
+			if failed != nil && ctx.Err() == nil {
+				failed = fmt.Errorf("%s, %s, %s, round %d: %w", c.broker, c.label, c.impl, round+1, failed)
+				fmt.Fprintln(os.Stderr, failed)
+				err = errors.Join(err, failed)
+			}
+		}
+	}
+	return err
+}
+
+func (b *bencher) url(broker string) string {
+	if b.servers == "private" {
+		return ""
+	}
+	return os.Getenv(map[string]string{job.RabbitMQ: "RABBITMQ_URL", job.Kafka: "KAFKA_BROKERS"}[broker])
+}
+
+// run does one cell once.
+func (b *bencher) run(ctx context.Context, broker place.Broker, c cell, round int) error {
+	r := report.Record{Broker: c.broker, Variant: c.label, Impl: c.impl, Round: round}
+	begin := time.Now()
+	err := b.inFolder(func(dir string) (err error) {
+		r.Drained, err = trial.Drain(ctx, broker, b.trial(c, dir))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.records = append(b.records, r)
+	d := r.Drained
+	fmt.Fprintf(os.Stderr, "%s round %d/%d %-8s %-13s %-11s %7.0f msg/s, CPU ms/1000 client %6.1f broker %6.1f, %3.0f MB (%s)\n",
+		begin.Format("15:04:05"), round+1, b.rounds, c.broker, c.label, c.impl, d.Rate, d.ClientCPU, d.BrokerCPU, d.RSS,
+		time.Since(begin).Round(100*time.Millisecond))
+	return nil
+}
+
+func (b *bencher) trial(c cell, dir string) trial.Options {
+	return trial.Options{Layout: c.layout(dir), Orders: c.orders, N: c.count(), Instances: c.instances, Prepare: b.prepare}
+}
+
+// inFolder gives f an empty folder for a while.
+func (b *bencher) inFolder(f func(dir string) error) error {
+	dir, err := os.MkdirTemp(b.work, "run-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(dir), os.RemoveAll(dir))
+}
+
+// report prints what there is, and writes it if nothing went wrong.
+func (b *bencher) report(complete bool) error {
+	if len(b.records) == 0 {
+		return nil
+	}
+	lines := report.Summarise(b.records)
+	if err := report.Table(os.Stdout, lines); err != nil || !complete || b.out == "" {
+		return err
+	}
+	if err := report.WriteJSON(b.out, lines); err != nil {
+		return fmt.Errorf("write the medians: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "wrote %s\n", b.out)
+	return nil
+}

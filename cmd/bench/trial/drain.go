@@ -1,0 +1,188 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybill-dev/waybill/cmd/bench/job"
+	"github.com/waybill-dev/waybill/cmd/bench/place"
+)
+
+// Options say what is run.
+type Options struct {
+	Layout    place.Layout
+	Orders    job.Orders
+	N         int
+	Instances int // client processes that share the work; 0: one
+	Prepare   job.PrepareFunc
+	// Working is called once the clients' processes run, with their ids; nil:
+	// nobody wants to know.
+	Working func(pids []int)
+}
+
+// Drained is what a drain took. CPU is milliseconds a thousand messages.
+type Drained struct {
+	Rate      float64 // messages a second
+	ClientCPU float64
+	BrokerCPU float64
+	RSS       float64 // MB, at the peak
+	Verdict   job.Verdict
+}
+
+// Pace of the look at the output, as in the peers' measurements.
+const poll = 15 * time.Millisecond
+
+// stall is how long an output may stand still before its end is reached.
+const stall = 30 * time.Second
+
+// settle is how long a client gets, after its last output, for its last
+// acknowledgements, before it is asked to stop: the published adapters drop
+// what is in hand then.
+const settle = 300 * time.Millisecond
+
+// Drain runs one drain.
+func Drain(ctx context.Context, b place.Broker, o Options) (d Drained, err error) {
+	site, err := b.Open(ctx, o.Layout)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, site.Drop(context.WithoutCancel(ctx))) }()
+	if err := site.Load(ctx, o.Orders, o.N); err != nil {
+		return d, err
+	}
+	all, err := o.startAll(site.Spec())
+	if err != nil {
+		return d, err
+	}
+	defer all.kill()
+	if o.Working != nil {
+		o.Working(all.pids())
+	}
+	if d, err = measure(ctx, site, b.PID(), all, o.N); err != nil {
+		return d, err
+	}
+	if err := pause(ctx, settle); err != nil {
+		return d, err
+	}
+	if d.RSS, err = all.peak(); err != nil {
+		return d, err
+	}
+	if err := all.stop(); err != nil {
+		return d, err
+	}
+	d.Verdict, err = verify(ctx, site, o)
+	return d, err
+}
+
+func (all clients) pids() []int {
+	pids := make([]int, len(all))
+	for i, c := range all {
+		pids[i] = c.cmd.Process.Pid
+	}
+	return pids
+}
+
+// reading is what there was at one moment.
+type reading struct {
+	at             time.Time
+	depth          int
+	client, broker time.Duration
+}
+
+// measure watches the output from 1 % to n.
+func measure(ctx context.Context, site place.Site, broker int, all clients, n int) (Drained, error) {
+	var from, to reading
+	var err error
+	if from, err = await(ctx, site, broker, all, max(1, n/100)); err != nil {
+		return Drained{}, err
+	}
+	if to, err = await(ctx, site, broker, all, n); err != nil {
+		return Drained{}, err
+	}
+	messages, took := float64(to.depth-from.depth), to.at.Sub(from.at)
+	if messages <= 0 || took <= 0 {
+		return Drained{}, fmt.Errorf("%d messages are too few: all came between two looks; take more", n)
+	}
+	perThousand := func(t time.Duration) float64 { return float64(t.Microseconds()) / messages }
+	return Drained{
+		Rate:      messages / took.Seconds(),
+		ClientCPU: perThousand(to.client - from.client),
+		BrokerCPU: perThousand(to.broker - from.broker),
+	}, nil
+}
+
+// await looks until the output has at least depth messages.
+func await(ctx context.Context, site place.Site, broker int, all clients, depth int) (reading, error) {
+	looks := time.NewTicker(poll)
+	defer looks.Stop()
+	last, since := -1, time.Now()
+	for {
+		if err := all.alive(); err != nil {
+			return reading{}, err
+		}
+		n, err := site.Depth(ctx)
+		if err != nil {
+			return reading{}, err
+		}
+		if n >= depth {
+			return read(n, broker, all)
+		}
+		if n != last {
+			last, since = n, time.Now()
+		}
+		if time.Since(since) > stall {
+			return reading{}, fmt.Errorf("the output stands still at %d, %d are needed: messages are lost or stuck: %s", n, depth, all[0].tail())
+		}
+		select {
+		case <-ctx.Done():
+			return reading{}, context.Cause(ctx)
+		case <-looks.C:
+		}
+	}
+}
+
+func read(depth, broker int, all clients) (r reading, err error) {
+	r = reading{at: time.Now(), depth: depth}
+	if r.client, err = all.usage(); err != nil || broker == 0 {
+		return r, err
+	}
+	r.broker, err = cpu(broker)
+	return r, err
+}
+
+// verify looks at what a drain has left.
+func verify(ctx context.Context, site place.Site, o Options) (job.Verdict, error) {
+	left, err := site.Left(ctx)
+	if err != nil {
+		return job.Verdict{}, err
+	}
+	depth, err := site.Depth(ctx)
+	if err != nil {
+		return job.Verdict{}, err
+	}
+	check := job.NewCheck(o.Orders, o.N, o.Prepare)
+	if err := site.Outputs(ctx, depth, check.See); err != nil {
+		return job.Verdict{}, err
+	}
+	v := check.Verdict()
+	if err := v.Err(keepsOrder(o.Layout)); err != nil {
+		return v, err
+	}
+	if left != 0 {
+		return v, fmt.Errorf("all outputs are there, but %d orders are not acknowledged", left)
+	}
+	return v, nil
+}
+
+// keepsOrder reports whether the implementation promises the order of keys.
+func keepsOrder(l place.Layout) bool {
+	switch l.Impl {
+	case job.StockTuned:
+		return false
+	case job.Waybill:
+		return l.Ordering == "key"
+	}
+	return true
+}
