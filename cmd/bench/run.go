@@ -127,12 +127,38 @@ func (b *bencher) run(ctx context.Context, broker place.Broker, c cell, round in
 	if err != nil {
 		return err
 	}
+	if b.latency && c.sweep == "" && r.Drained.Rate > 1.25*job.Rate {
+		if err := b.measureLatency(ctx, broker, c, &r); err != nil {
+			return err
+		}
+	}
 	b.records = append(b.records, r)
 	d := r.Drained
-	fmt.Fprintf(os.Stderr, "%s round %d/%d %-8s %-13s %-11s %7.0f msg/s, CPU ms/1000 client %6.1f broker %6.1f, %3.0f MB (%s)\n",
-		begin.Format("15:04:05"), round+1, b.rounds, c.broker, c.label, c.impl, d.Rate, d.ClientCPU, d.BrokerCPU, d.RSS,
+	fmt.Fprintf(os.Stderr, "%s round %d/%d %-8s %-13s %-11s %7.0f msg/s, CPU ms/1000 client %6.1f broker %6.1f, %3.0f MB%s (%s)\n",
+		begin.Format("15:04:05"), round+1, b.rounds, c.broker, c.label, c.impl, d.Rate, d.ClientCPU, d.BrokerCPU, d.RSS, latencyText(r.Latency),
 		time.Since(begin).Round(100*time.Millisecond))
 	return nil
+}
+
+// measureLatency leaves the record without a latency if the implementation
+// does not hold the rate.
+func (b *bencher) measureLatency(ctx context.Context, broker place.Broker, c cell, r *report.Record) error {
+	return b.inFolder(func(dir string) error {
+		l, err := trial.Latency(ctx, broker, b.trial(c, dir))
+		if errors.Is(err, trial.ErrOverload) && ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "%s, %s, %s: %v\n", c.broker, c.label, c.impl, err)
+			return nil
+		}
+		r.Latency = &l
+		return err
+	})
+}
+
+func latencyText(l *job.Latencies) string {
+	if l == nil {
+		return ""
+	}
+	return fmt.Sprintf(", p50 %.2f p99 %.1f ms", l.P50, l.P99)
 }
 
 func (b *bencher) trial(c cell, dir string) trial.Options {

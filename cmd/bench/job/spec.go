@@ -31,5 +31,7 @@ type Spec struct {
 	InFlight   int // messages taken and not yet acknowledged
 	Partitions int // Kafka
 
-	Rate int // embedded: messages a second that the client feeds itself, see package trial; 0: none
+	// Feed has the client send itself the load of Pace, and print Latencies
+	// as JSON at the end: for embedded brokers, which nobody else can send to.
+	Feed bool
 }

@@ -21,9 +21,18 @@ var clients = map[[2]string]client{
 	{job.Embedded, job.Raw}:        rawSQLite,
 }
 
+// fed are those that feed themselves, see job.Spec.
+var fed = map[string]client{
+	job.Raw:     fedSQLite,
+	job.Waybill: fedWaybill,
+}
+
 // Run does the job that spec says until ctx ends.
 func Run(ctx context.Context, spec job.Spec, prepare job.PrepareFunc) error {
 	run, ok := clients[[2]string{spec.Broker, spec.Impl}]
+	if spec.Feed {
+		run, ok = fed[spec.Impl]
+	}
 	if !ok {
 		return fmt.Errorf("there is no %s for %s", spec.Impl, spec.Broker)
 	}

@@ -66,6 +66,7 @@ func rawSQLite(ctx context.Context, spec job.Spec, prepare job.PrepareFunc) (err
 
 type sqliteReader struct {
 	prepare              job.PrepareFunc
+	seen                 func(payload []byte) // told of each output once it is durable; may be nil
 	read, write, advance *sql.Stmt
 	upto                 int64
 }
@@ -111,7 +112,7 @@ func (r *sqliteReader) step(db *sql.DB) (n int, err error) {
 		return 0, errors.Join(err, tx.Rollback())
 	}
 	write := tx.Stmt(r.write)
-	for _, o := range orders {
+	for i, o := range orders {
 		payload, err := r.prepare(o.payload)
 		if err != nil {
 			return 0, fmt.Errorf("prepare: %w", err)
@@ -119,6 +120,7 @@ func (r *sqliteReader) step(db *sql.DB) (n int, err error) {
 		if _, err := write.Exec(o.id, payload); err != nil {
 			return 0, err
 		}
+		orders[i].payload = payload
 	}
 	last := orders[len(orders)-1].pos
 	if _, err := tx.Stmt(r.advance).Exec(last); err != nil {
@@ -128,6 +130,11 @@ func (r *sqliteReader) step(db *sql.DB) (n int, err error) {
 		return 0, err
 	}
 	r.upto = last
+	if r.seen != nil {
+		for _, o := range orders {
+			r.seen(o.payload)
+		}
+	}
 	return len(orders), nil
 }
 

@@ -77,11 +77,11 @@ func (k *kafka) Open(ctx context.Context, l Layout) (Site, error) {
 }
 
 type kafkaSite struct {
-	client   sarama.Client
-	admin    sarama.ClusterAdmin
-	producer sarama.AsyncProducer // of Send
-	spec     job.Spec
-	topics   []string // that were made
+	client sarama.Client
+	admin  sarama.ClusterAdmin
+	sender *sender // nil until the first Send
+	spec   job.Spec
+	topics []string // that were made
 }
 
 func (s *kafkaSite) Spec() job.Spec { return s.spec }
@@ -287,8 +287,8 @@ func readPartition(ctx context.Context, consumer sarama.Consumer, topic string, 
 
 func (s *kafkaSite) Drop(context.Context) error {
 	var errs []error
-	if s.producer != nil {
-		errs = append(errs, s.producer.Close())
+	if s.sender != nil {
+		errs = append(errs, s.sender.close())
 	}
 	for _, name := range s.topics {
 		if err := s.admin.DeleteTopic(name); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {

@@ -166,12 +166,17 @@ func (s *rabbitSite) Send(ctx context.Context, seq int, _ string, payload []byte
 	return s.publish(ctx, s.ch, seq, payload)
 }
 
+// Watch has a connection of its own, so that it does not hold up what is sent.
 func (s *rabbitSite) Watch(ctx context.Context, see func([]byte)) error {
-	ch, err := s.conn.Channel()
+	conn, err := amqp.Dial(s.spec.URL)
+	if err != nil {
+		return fmt.Errorf("connect to RabbitMQ: %w", err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
 	if err != nil {
 		return err
 	}
-	defer ch.Close()
 	deliveries, err := ch.Consume(s.spec.Out, "", true, false, false, false, nil)
 	if err != nil {
 		return fmt.Errorf("read the output: %w", err)

@@ -12,7 +12,7 @@ type Record struct {
 	Broker, Variant, Impl string
 	Round                 int
 	Drained               trial.Drained
-	Latency               *trial.Latencies // nil: not measured
+	Latency               *job.Latencies // nil: not measured
 }
 
 // Spread is a median with what it stands between.

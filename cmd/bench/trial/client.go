@@ -41,16 +41,24 @@ func (o Options) start(spec job.Spec, n int) (*client, error) {
 		return nil, err
 	}
 	cmd.Dir, cmd.Stderr = o.Layout.Dir, c.log
-	// Ctrl-C goes to the whole group; when a client stops is ours to say.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := c.launch(); err != nil {
 		return nil, errors.Join(err, c.log.Close())
+	}
+	return c, nil
+}
+
+// launch starts the process and awaits its end on the side.
+func (c *client) launch() error {
+	// Ctrl-C goes to the whole group; when a client stops is ours to say.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.cmd.Start(); err != nil {
+		return err
 	}
 	go func() {
 		defer close(c.done)
-		c.err = cmd.Wait()
+		c.err = c.cmd.Wait()
 	}()
-	return c, nil
+	return nil
 }
 
 func (o Options) command(spec job.Spec, n int) (*exec.Cmd, error) {
@@ -58,6 +66,11 @@ func (o Options) command(spec job.Spec, n int) (*exec.Cmd, error) {
 		return exec.Command(o.Layout.Waybill, "run", "--config", spec.Config, "--log-level", "warn", //nolint:gosec // our own binary
 			"--set", fmt.Sprintf("data=data-%d", n)), nil
 	}
+	return peerCommand(spec)
+}
+
+// peerCommand is this very program as a client.
+func peerCommand(spec job.Spec) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
