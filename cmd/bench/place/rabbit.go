@@ -144,7 +144,7 @@ func (s *rabbitSite) Load(ctx context.Context, orders job.Orders, n int) error {
 				return err
 			}
 		}
-		if err := s.publish(ctx, ch, seq, orders.Order(seq, noDue)); err != nil {
+		if err := s.publish(ctx, ch, seq, orders.Key(seq), orders.Order(seq, noDue)); err != nil {
 			return fmt.Errorf("fill the input: %w", err)
 		}
 	}
@@ -156,14 +156,18 @@ func (s *rabbitSite) Load(ctx context.Context, orders job.Orders, n int) error {
 	return nil
 }
 
-func (s *rabbitSite) publish(ctx context.Context, ch *amqp.Channel, seq int, payload []byte) error {
+func (s *rabbitSite) publish(ctx context.Context, ch *amqp.Channel, seq int, key string, payload []byte) error {
+	headers := amqp.Table{job.IDHeader: job.ID(seq)}
+	if len(s.queues) > 1 {
+		headers["partitionkey"] = key // the exchange before them looks at it
+	}
 	return ch.PublishWithContext(ctx, s.exchange, s.spec.In, true, false, amqp.Publishing{
-		DeliveryMode: amqp.Persistent, Headers: amqp.Table{job.IDHeader: job.ID(seq)}, Body: payload,
+		DeliveryMode: amqp.Persistent, Headers: headers, Body: payload,
 	})
 }
 
-func (s *rabbitSite) Send(ctx context.Context, seq int, _ string, payload []byte) error {
-	return s.publish(ctx, s.ch, seq, payload)
+func (s *rabbitSite) Send(ctx context.Context, seq int, key string, payload []byte) error {
+	return s.publish(ctx, s.ch, seq, key, payload)
 }
 
 // Watch has a connection of its own, so that it does not hold up what is sent.
