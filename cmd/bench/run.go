@@ -186,6 +186,10 @@ func (b *bencher) report(complete bool) error {
 	if err := report.WriteJSON(b.out, lines); err != nil {
 		return fmt.Errorf("write the medians: %w", err)
 	}
-	fmt.Fprintf(os.Stderr, "wrote %s\n", b.out)
+	picture := filepath.Join(filepath.Dir(b.out), "ratios.svg")
+	if err := report.WriteSVG(picture, lines); err != nil {
+		return fmt.Errorf("draw the ratios: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "wrote %s and %s\n", b.out, picture)
 	return nil
 }

@@ -49,8 +49,7 @@ func (o Options) start(spec job.Spec, n int) (*client, error) {
 
 // launch starts the process and awaits its end on the side.
 func (c *client) launch() error {
-	// Ctrl-C goes to the whole group; when a client stops is ours to say.
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.cmd.SysProcAttr = ownGroup()
 	if err := c.cmd.Start(); err != nil {
 		return err
 	}
@@ -199,4 +198,12 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
+}
+
+// tail is the end of what the first client has logged.
+func (all clients) tail() string {
+	if len(all) == 0 {
+		return ""
+	}
+	return all[0].tail()
 }

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ type Options struct {
 	N         int
 	Instances int // client processes that share the work; 0: one
 	Prepare   job.PrepareFunc
+	Stall     time.Duration // how long an output may stand still before its end; 0: 30 s
 	// Working is called once the clients' processes run, with their ids; nil:
 	// nobody wants to know.
 	Working func(pids []int)
@@ -34,7 +36,7 @@ type Drained struct {
 // Pace of the look at the output, as in the peers' measurements.
 const poll = 15 * time.Millisecond
 
-// stall is how long an output may stand still before its end is reached.
+// stall is the default of Options.Stall.
 const stall = 30 * time.Second
 
 // settle is how long a client gets, after its last output, for its last
@@ -60,7 +62,8 @@ func Drain(ctx context.Context, b place.Broker, o Options) (d Drained, err error
 	if o.Working != nil {
 		o.Working(all.pids())
 	}
-	if d, err = measure(ctx, site, b.PID(), all, o.N); err != nil {
+	m := meter{site: site, broker: b.PID(), clients: all, stall: cmp.Or(o.Stall, stall)}
+	if d, err = m.measure(ctx, o.N); err != nil {
 		return d, err
 	}
 	if err := pause(ctx, settle); err != nil {
@@ -82,74 +85,6 @@ func (all clients) pids() []int {
 		pids[i] = c.cmd.Process.Pid
 	}
 	return pids
-}
-
-// reading is what there was at one moment.
-type reading struct {
-	at             time.Time
-	depth          int
-	client, broker time.Duration
-}
-
-// measure watches the output from 1 % to n.
-func measure(ctx context.Context, site place.Site, broker int, all clients, n int) (Drained, error) {
-	var from, to reading
-	var err error
-	if from, err = await(ctx, site, broker, all, max(1, n/100)); err != nil {
-		return Drained{}, err
-	}
-	if to, err = await(ctx, site, broker, all, n); err != nil {
-		return Drained{}, err
-	}
-	messages, took := float64(to.depth-from.depth), to.at.Sub(from.at)
-	if messages <= 0 || took <= 0 {
-		return Drained{}, fmt.Errorf("%d messages are too few: all came between two looks; take more", n)
-	}
-	perThousand := func(t time.Duration) float64 { return float64(t.Microseconds()) / messages }
-	return Drained{
-		Rate:      messages / took.Seconds(),
-		ClientCPU: perThousand(to.client - from.client),
-		BrokerCPU: perThousand(to.broker - from.broker),
-	}, nil
-}
-
-// await looks until the output has at least depth messages.
-func await(ctx context.Context, site place.Site, broker int, all clients, depth int) (reading, error) {
-	looks := time.NewTicker(poll)
-	defer looks.Stop()
-	last, since := -1, time.Now()
-	for {
-		if err := all.alive(); err != nil {
-			return reading{}, err
-		}
-		n, err := site.Depth(ctx)
-		if err != nil {
-			return reading{}, err
-		}
-		if n >= depth {
-			return read(n, broker, all)
-		}
-		if n != last {
-			last, since = n, time.Now()
-		}
-		if time.Since(since) > stall {
-			return reading{}, fmt.Errorf("the output stands still at %d, %d are needed: messages are lost or stuck: %s", n, depth, all[0].tail())
-		}
-		select {
-		case <-ctx.Done():
-			return reading{}, context.Cause(ctx)
-		case <-looks.C:
-		}
-	}
-}
-
-func read(depth, broker int, all clients) (r reading, err error) {
-	r = reading{at: time.Now(), depth: depth}
-	if r.client, err = all.usage(); err != nil || broker == 0 {
-		return r, err
-	}
-	r.broker, err = cpu(broker)
-	return r, err
 }
 
 // verify looks at what a drain has left.
