@@ -167,7 +167,7 @@ func TestCells(t *testing.T) {
 		require.Equal(t, map[bool]int{true: 400, false: 4000}[strings.HasPrefix(c.impl, job.Stock)], c.count())
 	}
 	for name := range sweeps {
-		o.sweep, o.impls, o.variants = name, list{job.Raw, job.Waybill}, list{"quorum"}
+		o.sweep, o.impls = name, list{job.Raw, job.Waybill}
 		labels := map[string]int{}
 		for _, c := range o.cells(job.RabbitMQ) {
 			labels[c.label]++
@@ -175,6 +175,25 @@ func TestCells(t *testing.T) {
 		require.Greater(t, len(labels), 1, name)
 		for label, n := range labels {
 			require.Equal(t, 2, n, label)
+			require.Contains(t, label, "quorum")
 		}
+	}
+}
+
+// TestCells_Sweep: steps have names of their own, and sizes that fit.
+func TestCells_Sweep(t *testing.T) {
+	t.Parallel()
+	o, err := parse([]string{"-sweep", "partitions", "-impl", "raw"}, os.Stderr)
+	require.NoError(t, err)
+	var labels []string
+	for _, c := range o.cells(job.Kafka) {
+		labels = append(labels, c.label)
+	}
+	require.Equal(t, []string{"1 partitions", "2 partitions", "4 partitions", "8 partitions", "16 partitions"}, labels)
+	require.Empty(t, o.cells(job.Embedded))
+	o.sweep = "payload"
+	for _, c := range o.cells(job.Embedded) {
+		require.LessOrEqual(t, c.count()*c.orders.Size, mostBytes)
+		require.GreaterOrEqual(t, c.count(), least)
 	}
 }

@@ -24,6 +24,7 @@ type options struct {
 	latency                  bool
 
 	servers, dir, node, waybill string
+	profile                     string
 	out                         string
 }
 
@@ -82,9 +83,13 @@ func parse(args []string, w io.Writer) (options, error) {
 	f.StringVar(&o.dir, "dir", ".local", "folder for the servers' files and the embedded broker's; on the disk to be measured")
 	f.StringVar(&o.node, "node", "deploy/local/node", "script that starts a server")
 	f.StringVar(&o.waybill, "waybill", "bin/waybill", "the waybill binary")
+	f.StringVar(&o.profile, "profile", "", "profile Waybill instead of measuring it: the folder for the profiles; see make profile")
 	f.StringVar(&o.out, "out", "docs/bench/results.json", "where the medians go; the picture goes beside it. \"\": nowhere")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if o.profile != "" {
+		o.impls, o.rounds, o.latency, o.out = list{job.Waybill}, 1, false, ""
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q", f.Arg(0))

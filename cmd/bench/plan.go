@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,10 +24,12 @@ const (
 	least       = 200
 	manyRabbit  = 40_000
 	manyOthers  = 100_000
-	slowDivisor = 10 // what one message at a time gets
+	slowDivisor = 10        // what one message at a time gets
+	sweepPart   = 2         // what a step of a sweep gets
+	mostBytes   = 256 << 20 // of a drain's orders, unless asked for
 )
 
-// orders is how many orders the cell drains. All implementations but the slow
+// count is how many orders the cell drains. All implementations but the slow
 // ones get the same.
 func (c cell) count() int {
 	n := c.n
@@ -35,6 +38,10 @@ func (c cell) count() int {
 		if c.broker == job.RabbitMQ {
 			n = manyRabbit
 		}
+		if c.sweep != "" {
+			n /= sweepPart
+		}
+		n = max(least, min(n, mostBytes/c.orders.Size))
 	}
 	if c.impl == job.Stock || c.impl == job.StockTuned && c.broker == job.Kafka {
 		n = max(least, n/slowDivisor)
@@ -50,26 +57,56 @@ func (c cell) layout(dir string) place.Layout {
 	}
 }
 
+// profilePath is how the files of the cell's profiles begin; "" where nothing
+// is profiled.
+func (c cell) profilePath() string {
+	if c.profile == "" {
+		return ""
+	}
+	return filepath.Join(c.profile, strings.NewReplacer(" ", "-", ",", "").Replace(c.broker+"-"+c.label))
+}
+
 // cells are one round on a broker: everything in turn.
 func (o options) cells(broker string) []cell {
 	var all []cell
 	for _, step := range o.steps() {
-		for _, variant := range place.Variants[broker] {
-			if len(o.variants) > 0 && !slices.Contains(o.variants, variant) {
-				continue
-			}
+		if broker == job.Embedded && (step.instances > 1 || step.partitions > 0) {
+			continue // it has one process and no partitions
+		}
+		for _, variant := range o.variantsOf(broker) {
 			for _, impl := range place.Impls[broker] {
 				if len(o.impls) > 0 && !slices.Contains(o.impls, impl) {
 					continue
 				}
-				all = append(all, cell{step.options, broker, variant, impl, strings.TrimPrefix(variant+", "+step.label, ", ")})
+				all = append(all, cell{step.options, broker, variant, impl, step.name(broker, variant)})
 			}
 		}
 	}
-	for i := range all {
-		all[i].label = strings.TrimSuffix(all[i].label, ", ")
-	}
 	return all
+}
+
+// swept is the variant on which a sweep runs, unless told otherwise.
+var swept = map[string]string{job.RabbitMQ: "quorum", job.Kafka: "4 partitions", job.Embedded: "file"}
+
+func (o options) variantsOf(broker string) []string {
+	switch {
+	case len(o.variants) > 0:
+		return slices.DeleteFunc(slices.Clone(place.Variants[broker]), func(v string) bool { return !slices.Contains(o.variants, v) })
+	case o.sweep != "":
+		return []string{swept[broker]}
+	}
+	return place.Variants[broker]
+}
+
+// name is what the step on a variant is called in reports.
+func (s step) name(broker, variant string) string {
+	if broker == job.Kafka && s.partitions > 0 {
+		variant = fmt.Sprintf("%d partitions", s.partitions)
+	}
+	if s.label == "" || s.label == variant {
+		return variant
+	}
+	return variant + ", " + s.label
 }
 
 // step is one value of a sweep.
@@ -90,7 +127,7 @@ var sweeps = map[string]func(options) []step{
 		return vary(o, "%d in flight", []int{16, 64, 256, 512, 1024, 4096}, func(o *options, n int) { o.inFlight, o.concurrency = n, min(n, o.concurrency) })
 	},
 	"partitions": func(o options) []step {
-		return vary(o, "partitions %d", []int{1, 2, 4, 8, 16}, func(o *options, n int) { o.partitions = n })
+		return vary(o, "%d partitions", []int{1, 2, 4, 8, 16}, func(o *options, n int) { o.partitions = n })
 	},
 	"instances": func(o options) []step {
 		return vary(o, "%d instances", []int{1, 2, 4}, func(o *options, n int) { o.instances, o.partitions = n, max(o.partitions, 4) })

@@ -52,6 +52,11 @@ func newBencher(o options) (*bencher, error) {
 	if o.waybill, err = filepath.Abs(o.waybill); err != nil {
 		return nil, err
 	}
+	if o.profile != "" {
+		if o.profile, err = filepath.Abs(o.profile); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := os.Stat(o.waybill); err != nil {
 		return nil, fmt.Errorf("find waybill: %w: run make build, or give -waybill", err)
 	}
@@ -116,6 +121,9 @@ func (b *bencher) url(broker string) string {
 	return os.Getenv(map[string]string{job.RabbitMQ: "RABBITMQ_URL", job.Kafka: "KAFKA_BROKERS"}[broker])
 }
 
+// enough is how long a drain must last for its rate to mean something.
+const enough = 500 * time.Millisecond
+
 // run does one cell once.
 func (b *bencher) run(ctx context.Context, broker place.Broker, c cell, round int) error {
 	r := report.Record{Broker: c.broker, Variant: c.label, Impl: c.impl, Round: round}
@@ -137,6 +145,9 @@ func (b *bencher) run(ctx context.Context, broker place.Broker, c cell, round in
 	fmt.Fprintf(os.Stderr, "%s round %d/%d %-8s %-13s %-11s %7.0f msg/s, CPU ms/1000 client %6.1f broker %6.1f, %3.0f MB%s (%s)\n",
 		begin.Format("15:04:05"), round+1, b.rounds, c.broker, c.label, c.impl, d.Rate, d.ClientCPU, d.BrokerCPU, d.RSS, latencyText(r.Latency),
 		time.Since(begin).Round(100*time.Millisecond))
+	if d.Took < enough {
+		fmt.Fprintf(os.Stderr, "         that took %s only, which is no measure of a rate: take more orders (-n)\n", d.Took.Round(time.Millisecond))
+	}
 	return nil
 }
 
@@ -162,7 +173,9 @@ func latencyText(l *job.Latencies) string {
 }
 
 func (b *bencher) trial(c cell, dir string) trial.Options {
-	return trial.Options{Layout: c.layout(dir), Orders: c.orders, N: c.count(), Instances: c.instances, Prepare: b.prepare}
+	return trial.Options{
+		Layout: c.layout(dir), Orders: c.orders, N: c.count(), Instances: c.instances, Prepare: b.prepare, Profile: c.profilePath(),
+	}
 }
 
 // inFolder gives f an empty folder for a while.

@@ -34,4 +34,8 @@ type Spec struct {
 	// Feed has the client send itself the load of Pace, and print Latencies
 	// as JSON at the end: for embedded brokers, which nobody else can send to.
 	Feed bool
+
+	// Profile has Waybill run in this program and leave profiles whose files
+	// begin with this path. "": it is the waybill binary, not profiled.
+	Profile string
 }

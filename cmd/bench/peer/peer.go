@@ -30,8 +30,11 @@ var fed = map[string]client{
 // Run does the job that spec says until ctx ends.
 func Run(ctx context.Context, spec job.Spec, prepare job.PrepareFunc) error {
 	run, ok := clients[[2]string{spec.Broker, spec.Impl}]
-	if spec.Feed {
+	switch {
+	case spec.Feed:
 		run, ok = fed[spec.Impl]
+	case spec.Profile != "":
+		run, ok = profiledWaybill, true
 	}
 	if !ok {
 		return fmt.Errorf("there is no %s for %s", spec.Impl, spec.Broker)

@@ -285,6 +285,28 @@ func readPartition(ctx context.Context, consumer sarama.Consumer, topic string, 
 	}
 }
 
+// dropGroup waits for a member that was killed to be given up.
+func (s *kafkaSite) dropGroup() error {
+	late := time.After(groupTimeout)
+	for {
+		err := s.admin.DeleteConsumerGroup(s.spec.Group)
+		switch {
+		case err == nil || errors.Is(err, sarama.ErrGroupIDNotFound):
+			return nil
+		case !errors.Is(err, sarama.ErrNonEmptyGroup):
+			return fmt.Errorf("remove group %s: %w", s.spec.Group, err)
+		}
+		select {
+		case <-late:
+			return fmt.Errorf("remove group %s: %w", s.spec.Group, err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// groupTimeout is longer than a session of a consumer group.
+const groupTimeout = 15 * time.Second
+
 func (s *kafkaSite) Drop(context.Context) error {
 	var errs []error
 	if s.sender != nil {
@@ -295,8 +317,5 @@ func (s *kafkaSite) Drop(context.Context) error {
 			errs = append(errs, fmt.Errorf("remove topic %s: %w", name, err))
 		}
 	}
-	if err := s.admin.DeleteConsumerGroup(s.spec.Group); err != nil && !errors.Is(err, sarama.ErrGroupIDNotFound) {
-		errs = append(errs, fmt.Errorf("remove group %s: %w", s.spec.Group, err))
-	}
-	return errors.Join(append(errs, s.admin.Close())...)
+	return errors.Join(append(errs, s.dropGroup(), s.admin.Close())...)
 }

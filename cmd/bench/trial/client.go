@@ -61,7 +61,8 @@ func (c *client) launch() error {
 }
 
 func (o Options) command(spec job.Spec, n int) (*exec.Cmd, error) {
-	if spec.Impl == job.Waybill {
+	spec.Profile = o.Profile
+	if spec.Impl == job.Waybill && o.Profile == "" {
 		return exec.Command(o.Layout.Waybill, "run", "--config", spec.Config, "--log-level", "warn", //nolint:gosec // our own binary
 			"--set", fmt.Sprintf("data=data-%d", n)), nil
 	}
@@ -97,20 +98,14 @@ func (c *client) stop() error {
 	select {
 	case <-c.done:
 	case <-time.After(stopTimeout):
-		c.kill()
+		_ = c.cmd.Process.Kill()
+		<-c.done
 		return fmt.Errorf("the client did not stop within %s: %s", stopTimeout, c.tail())
 	}
 	if c.err != nil {
 		return fmt.Errorf("the client stopped badly: %w: %s", c.err, c.tail())
 	}
 	return nil
-}
-
-// kill ends the client whatever it does. Afterwards it has ended.
-func (c *client) kill() {
-	_ = c.cmd.Process.Kill()
-	<-c.done
-	_ = c.log.Close()
 }
 
 // tail is the end of what the client has logged.
@@ -130,7 +125,7 @@ func (o Options) startAll(spec job.Spec) (clients, error) {
 	for n := range max(1, o.Instances) {
 		c, err := o.start(spec, n)
 		if err != nil {
-			all.kill()
+			all.end()
 			return nil, fmt.Errorf("start client: %w", err)
 		}
 		all = append(all, c)
@@ -158,9 +153,30 @@ func (all clients) stop() error {
 	return errors.Join(errs...)
 }
 
+// endTimeout is how long clients get to stop where a run has gone wrong.
+const endTimeout = 5 * time.Second
+
+// end ends all clients whatever they do: first in a good way, so that they
+// leave their groups. Afterwards they have ended.
+func (all clients) end() {
+	late := time.After(endTimeout)
+	for _, c := range all {
+		_ = c.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+	}
+	for _, c := range all {
+		select {
+		case <-c.done:
+		case <-late:
+			all.kill() // one limit for all of them
+			<-c.done
+		}
+		_ = c.log.Close()
+	}
+}
+
 func (all clients) kill() {
 	for _, c := range all {
-		c.kill()
+		_ = c.cmd.Process.Kill()
 	}
 }
 

@@ -18,6 +18,7 @@ type Options struct {
 	N         int
 	Instances int // client processes that share the work; 0: one
 	Prepare   job.PrepareFunc
+	Profile   string        // Waybill: where profiles go, see job.Spec; "": none
 	Stall     time.Duration // how long an output may stand still before its end; 0: 30 s
 	// Working is called once the clients' processes run, with their ids; nil:
 	// nobody wants to know.
@@ -29,7 +30,8 @@ type Drained struct {
 	Rate      float64 // messages a second
 	ClientCPU float64
 	BrokerCPU float64
-	RSS       float64 // MB, at the peak
+	RSS       float64       // MB, at the peak
+	Took      time.Duration // that this was measured over
 	Verdict   job.Verdict
 }
 
@@ -58,7 +60,7 @@ func Drain(ctx context.Context, b place.Broker, o Options) (d Drained, err error
 	if err != nil {
 		return d, err
 	}
-	defer all.kill()
+	defer all.end()
 	if o.Working != nil {
 		o.Working(all.pids())
 	}
@@ -102,7 +104,7 @@ func verify(ctx context.Context, site place.Site, o Options) (job.Verdict, error
 		return job.Verdict{}, err
 	}
 	v := check.Verdict()
-	if err := v.Err(keepsOrder(o.Layout)); err != nil {
+	if err := v.Err(o.keepsOrder()); err != nil {
 		return v, err
 	}
 	if left != 0 {
@@ -112,12 +114,13 @@ func verify(ctx context.Context, site place.Site, o Options) (job.Verdict, error
 }
 
 // keepsOrder reports whether the implementation promises the order of keys.
-func keepsOrder(l place.Layout) bool {
-	switch l.Impl {
+// On Kafka several clients share partitions; elsewhere, peers share a queue.
+func (o Options) keepsOrder() bool {
+	switch o.Layout.Impl {
 	case job.StockTuned:
 		return false
 	case job.Waybill:
-		return l.Ordering == "key"
+		return o.Layout.Ordering == "key"
 	}
-	return true
+	return o.Instances <= 1
 }

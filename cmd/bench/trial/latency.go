@@ -38,7 +38,7 @@ func Latency(ctx context.Context, b place.Broker, o Options) (l job.Latencies, e
 	if err != nil {
 		return l, err
 	}
-	defer all.kill()
+	defer all.end()
 	if l, err = feed(ctx, live, all, o.Orders); err != nil {
 		return l, err
 	}

@@ -42,6 +42,7 @@ func (m meter) measure(ctx context.Context, n int) (Drained, error) {
 		Rate:      messages / took.Seconds(),
 		ClientCPU: perThousand(to.client - from.client),
 		BrokerCPU: perThousand(to.broker - from.broker),
+		Took:      took,
 	}, nil
 }
 
