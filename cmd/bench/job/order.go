@@ -53,7 +53,7 @@ func (o Orders) Order(seq int, due time.Time) []byte {
 		return b.Bytes()
 	}
 	b.WriteString(`,"currency":"EUR","order_lines":[`)
-	for i, kind := range [...]string{"frame", "lens", "frame", "case"} {
+	for i, kind := range [...]string{"frame", "lens", "case", "lens"} {
 		if i > 0 {
 			b.WriteByte(',')
 		}
