@@ -81,6 +81,7 @@ func TestBench(t *testing.T) {
 			require.Len(t, left, 1, "nothing but the results")
 			require.FileExists(t, o.out)
 			require.FileExists(t, filepath.Join(filepath.Dir(o.out), "ratios.svg"))
+			require.FileExists(t, filepath.Join(filepath.Dir(o.out), "table.md"))
 		})
 	}
 }

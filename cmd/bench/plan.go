@@ -115,9 +115,12 @@ type step struct {
 	label string
 }
 
+// sweepPayload is the sweep through which reports lay a line.
+const sweepPayload = "payload"
+
 // sweeps are what can be varied, each with the values that the documents show.
 var sweeps = map[string]func(options) []step{
-	"payload": func(o options) []step {
+	sweepPayload: func(o options) []step {
 		return vary(o, "payload %d B", []int{100, 1_000, 10_000, 100_000}, func(o *options, n int) { o.orders.Size = n })
 	},
 	"keys": func(o options) []step {

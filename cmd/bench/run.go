@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/waybill-dev/waybill/cmd/bench/job"
@@ -127,6 +128,9 @@ const enough = 500 * time.Millisecond
 // run does one cell once.
 func (b *bencher) run(ctx context.Context, broker place.Broker, c cell, round int) error {
 	r := report.Record{Broker: c.broker, Variant: c.label, Impl: c.impl, Round: round}
+	if c.sweep == sweepPayload {
+		r.KB = float64(c.orders.Size) / 1000
+	}
 	begin := time.Now()
 	err := b.inFolder(func(dir string) (err error) {
 		r.Drained, err = trial.Drain(ctx, broker, b.trial(c, dir))
@@ -193,16 +197,28 @@ func (b *bencher) report(complete bool) error {
 		return nil
 	}
 	lines := report.Summarise(b.records)
-	if err := report.Table(os.Stdout, lines); err != nil || !complete || b.out == "" {
+	err := report.Table(os.Stdout, lines)
+	report.Fits(os.Stdout, lines)
+	if err != nil || !complete || b.out == "" {
 		return err
 	}
 	if err := report.WriteJSON(b.out, lines); err != nil {
 		return fmt.Errorf("write the medians: %w", err)
 	}
-	picture := filepath.Join(filepath.Dir(b.out), "ratios.svg")
-	if err := report.WriteSVG(picture, lines); err != nil {
+	dir := filepath.Dir(b.out)
+	if err := report.WriteSVG(filepath.Join(dir, "ratios.svg"), lines); err != nil {
 		return fmt.Errorf("draw the ratios: %w", err)
 	}
-	fmt.Fprintf(os.Stderr, "wrote %s and %s\n", b.out, picture)
+	if err := report.WriteMarkdown(filepath.Join(dir, "table.md"), b.about(), lines, report.Targets(b.records)); err != nil {
+		return fmt.Errorf("write the table: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "wrote %s, and table.md and ratios.svg beside it\n", b.out)
 	return nil
+}
+
+// about says under what the figures came to be.
+func (b *bencher) about() string {
+	return fmt.Sprintf("%s, %s, %s/%s with %d cores for client and broker; %d rounds, %d keys, orders of %d bytes; Waybill: ordering %s, "+
+		"%d handlers at a time, %d in flight.", time.Now().Format("January 2006"), runtime.Version(), runtime.GOOS, runtime.GOARCH,
+		runtime.NumCPU(), b.rounds, b.orders.Keys, b.orders.Size, b.ordering, b.concurrency, b.inFlight)
 }

@@ -11,6 +11,7 @@ import (
 type Record struct {
 	Broker, Variant, Impl string
 	Round                 int
+	KB                    float64 // of an order, where that is what varies; else 0
 	Drained               trial.Drained
 	Latency               *job.Latencies // nil: not measured
 }
@@ -35,13 +36,14 @@ func spread(values []float64) Spread {
 type Line struct {
 	Broker, Variant, Impl string
 	Runs                  int
-	Rate                  Spread // messages a second
-	ClientCPU             Spread // ms a thousand messages
-	BrokerCPU             Spread // the same; zero where there is no broker's process
-	RSS                   Spread // MB, at the peak
-	RateRatio             Spread // to raw; zero where there is none
-	CPURatio              Spread // client CPU to raw's
-	Disorders             int    // outputs out of the order of their key, in all runs
+	KB                    float64 // of an order, where that is what varies; else 0
+	Rate                  Spread  // messages a second
+	ClientCPU             Spread  // ms a thousand messages
+	BrokerCPU             Spread  // the same; zero where there is no broker's process
+	RSS                   Spread  // MB, at the peak
+	RateRatio             Spread  // to raw; zero where there is none
+	CPURatio              Spread  // client CPU to raw's
+	Disorders             int     // outputs out of the order of their key, in all runs
 
 	Latency  bool // whether the next are known
 	P50      Spread
@@ -82,7 +84,7 @@ func newLine(runs []Record, raws map[int]Record) Line {
 		return spread(values)
 	}
 	l := Line{
-		Broker: runs[0].Broker, Variant: runs[0].Variant, Impl: runs[0].Impl, Runs: len(runs),
+		Broker: runs[0].Broker, Variant: runs[0].Variant, Impl: runs[0].Impl, Runs: len(runs), KB: runs[0].KB,
 		Rate:      all(func(r Record) float64 { return r.Drained.Rate }),
 		ClientCPU: all(func(r Record) float64 { return r.Drained.ClientCPU }),
 		BrokerCPU: all(func(r Record) float64 { return r.Drained.BrokerCPU }),

@@ -88,6 +88,40 @@ func TestWriteJSON_Schema(t *testing.T) {
 	require.InDelta(t, 0.95, entries[1]["ratio_to_raw"], 1e-9)
 }
 
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	targets := map[string]Target{}
+	for _, target := range Targets(records()) {
+		targets[target.Name] = target
+	}
+	rate := targets["kafka, 4 partitions: messages/s ÷ raw"]
+	require.InDelta(t, 0.95, rate.Measured.Median, 1e-9)
+	require.True(t, rate.Met)
+	require.True(t, targets["kafka, 4 partitions: messages/s ÷ stock"].Met, "9 in the one round that both had")
+	require.True(t, targets["kafka, 4 partitions: p50 at 1,000/s ÷ raw"].Met)
+	slow := records()
+	slow[1].Drained.Rate, slow[4].Drained.Rate = 500, 250
+	require.False(t, Targets(slow)[12].Met)
+	text := Markdown("About.", Summarise(slow), Targets(slow))
+	require.Contains(t, text, "| kafka, 4 partitions: messages/s ÷ raw | ≥ 0.9 | 0.50 | **missed** |")
+	require.Contains(t, text, "| embedded, file: messages/s ÷ raw | ≥ 0.6 | - | not measured |")
+}
+
+func TestFits(t *testing.T) {
+	t.Parallel()
+	var lines []Line
+	for _, kb := range []float64{0.1, 1, 10, 100} {
+		cost := 20 + 3*kb
+		lines = append(lines, Line{
+			Broker: job.Kafka, Impl: job.Raw, KB: kb,
+			ClientCPU: Spread{Median: cost}, BrokerCPU: Spread{Median: 2 * cost}, Rate: Spread{Median: 1e6 / cost},
+		})
+	}
+	var b bytes.Buffer
+	Fits(&b, append(lines, Line{Broker: job.Kafka, Impl: job.Waybill}))
+	require.Equal(t, "kafka, raw, for 1,000 messages of s KB: client CPU 20.0 + 3.00 s ms, broker CPU 40.0 + 6.00 s ms, time 20.0 + 3.00 s ms\n", b.String())
+}
+
 func TestTable(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
