@@ -146,11 +146,36 @@ func TestParse(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 5, o.rounds)
 	require.Equal(t, 10_000, o.orders.Keys)
+	require.Equal(t, "docs/bench/results.json", o.out)
+	o, err = parse([]string{"-sweep", "keys"}, os.Stderr)
+	require.NoError(t, err)
+	require.Empty(t, o.out, "a sweep is no run of the results")
+	o, err = parse([]string{"-sweep", "keys", "-out", "mine.json"}, os.Stderr)
+	require.NoError(t, err)
+	require.Equal(t, "mine.json", o.out)
 	for _, args := range []string{
 		"-broker nats", "-impl best", "-rounds 0", "-n 5", "-ordering some", "-servers mine", "-sweep moon", "-keys 0", "more",
 	} {
 		_, err := parse(strings.Fields(args), new(strings.Builder))
 		require.Error(t, err, args)
+	}
+}
+
+// TestBench_NothingToDo: what has no cells, or no server, is an error and not
+// an empty table.
+func TestBench_NothingToDo(t *testing.T) {
+	t.Parallel()
+	for says, args := range map[string][]string{
+		"none of these brokers": {"-broker", job.Embedded, "-impl", job.Stock},
+		"KAFKA_BROKERS is not":  {"-broker", job.Kafka},
+	} {
+		if os.Getenv("KAFKA_BROKERS") != "" && args[1] == job.Kafka {
+			continue
+		}
+		b, err := newBencher(testOptions(t, args...))
+		require.NoError(t, err)
+		require.ErrorContains(t, b.all(t.Context()), says)
+		require.NoError(t, b.close())
 	}
 }
 

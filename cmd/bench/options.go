@@ -84,9 +84,12 @@ func parse(args []string, w io.Writer) (options, error) {
 	f.StringVar(&o.node, "node", "deploy/local/node", "script that starts a server")
 	f.StringVar(&o.waybill, "waybill", "bin/waybill", "the waybill binary")
 	f.StringVar(&o.profile, "profile", "", "profile Waybill instead of measuring it: the folder for the profiles; see make profile")
-	f.StringVar(&o.out, "out", "docs/bench/results.json", "where the medians go; the picture goes beside it. \"\": nowhere")
+	f.StringVar(&o.out, "out", "docs/bench/results.json", "where the medians go, with table.md and ratios.svg beside it; \"\": nowhere, as by default with -sweep")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if o.sweep != "" && !given(f, "out") {
+		o.out = "" // a sweep is no run of the results
 	}
 	if o.profile != "" {
 		o.impls, o.rounds, o.latency, o.out = list{job.Waybill}, 1, false, ""
@@ -95,6 +98,11 @@ func parse(args []string, w io.Writer) (options, error) {
 		return o, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
 	return o, o.check()
+}
+
+func given(f *flag.FlagSet, name string) (yes bool) {
+	f.Visit(func(used *flag.Flag) { yes = yes || used.Name == name })
+	return yes
 }
 
 func (o options) check() error {

@@ -77,28 +77,35 @@ func newBencher(o options) (*bencher, error) {
 
 func (b *bencher) close() error { return os.RemoveAll(b.work) }
 
-// all measures one broker after the other. A run that goes wrong is reported
-// at the end and counts for nothing; the others go on.
+// all measures one broker after the other, leaving out those that have
+// nothing of what is asked for. A run that goes wrong is reported at the end
+// and counts for nothing; the others go on.
 func (b *bencher) all(ctx context.Context) error {
 	var errs []error
+	none := true
 	for _, name := range b.brokers {
-		if ctx.Err() == nil {
-			errs = append(errs, b.one(ctx, name))
+		cells := b.cells(name)
+		if len(cells) > 0 && ctx.Err() == nil {
+			none = false
+			errs = append(errs, b.one(ctx, name, cells))
 		}
+	}
+	if none {
+		errs = append(errs, errors.New("none of these brokers has such variants and implementations"))
 	}
 	return errors.Join(errs...)
 }
 
-func (b *bencher) one(ctx context.Context, name string) (err error) {
-	broker, err := place.Start(ctx, name, b.url(name), b.work, b.node)
+func (b *bencher) one(ctx context.Context, name string, cells []cell) (err error) {
+	url, err := b.url(name)
+	if err != nil {
+		return err
+	}
+	broker, err := place.Start(ctx, name, url, b.work, b.node)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, broker.Close()) }()
-	cells := b.cells(name)
-	if len(cells) == 0 {
-		return fmt.Errorf("%s has none of these variants and implementations", name)
-	}
 	for round := range b.rounds {
 		for _, c := range cells {
 			if ctx.Err() != nil {
@@ -115,11 +122,17 @@ func (b *bencher) one(ctx context.Context, name string) (err error) {
 	return err
 }
 
-func (b *bencher) url(broker string) string {
-	if b.servers == "private" {
-		return ""
+// url is where the broker is; "" where one is to be started.
+func (b *bencher) url(broker string) (string, error) {
+	if b.servers == "private" || broker == job.Embedded {
+		return "", nil
 	}
-	return os.Getenv(map[string]string{job.RabbitMQ: "RABBITMQ_URL", job.Kafka: "KAFKA_BROKERS"}[broker])
+	name := map[string]string{job.RabbitMQ: "RABBITMQ_URL", job.Kafka: "KAFKA_BROKERS"}[broker]
+	url := os.Getenv(name)
+	if url == "" {
+		return "", fmt.Errorf("-servers env: %s is not set: run make brokers and source .local/brokers.env", name)
+	}
+	return url, nil
 }
 
 // enough is how long a drain must last for its rate to mean something.
