@@ -14,10 +14,12 @@ import (
 const (
 	svgWidth  = 760
 	svgLeft   = 190 // where bars begin
-	svgRight  = 70  // for the figures behind the longest bar
+	svgRight  = 120 // for the figures behind the longest bar
 	barHeight = 16
 	groupGap  = 14
 	svgTop    = 56
+
+	longestBar = 2.0 // a ratio beyond is told by its figure alone, so that others stay readable
 )
 
 // svgStyle reads in light and in dark: nothing is painted behind, and the
@@ -43,7 +45,7 @@ func WriteSVG(file string, lines []Line) error {
 func SVG(lines []Line) string {
 	longest := 1.0
 	for _, l := range lines {
-		longest = max(longest, l.RateRatio.Median)
+		longest = max(longest, min(l.RateRatio.Median, longestBar))
 	}
 	scale := float64(svgWidth-svgLeft-svgRight) / longest
 	var bars strings.Builder
@@ -67,7 +69,7 @@ func SVG(lines []Line) string {
 }
 
 func bar(w *strings.Builder, l Line, y int, scale float64) {
-	width := l.RateRatio.Median * scale
+	width := min(l.RateRatio.Median, longestBar) * scale
 	fmt.Fprintf(w, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"><title>%s: %.0f msg/s</title></rect>`+"\n",
 		escape(l.Impl), svgLeft, y, width, barHeight, escape(l.Impl), l.Rate.Median)
 	fmt.Fprintf(w, `<text class="dim" x="%.1f" y="%d">%.2f %s</text>`+"\n", float64(svgLeft)+width+6, y+barHeight-4, l.RateRatio.Median, escape(l.Impl))
