@@ -63,6 +63,24 @@ brokers: ## Bring up RabbitMQ, Kafka and PostgreSQL; where they are is in .local
 brokers-down: ## Stop them and drop their data.
 	@deploy/local/down
 
+# make bench BROKER=kafka N=100000 ROUNDS=5 FLAGS='-impl raw,waybill'
+BENCH_FLAGS = $(if $(BROKER),-broker $(BROKER)) $(if $(N),-n $(N)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SWEEP),-sweep $(SWEEP)) $(FLAGS)
+
+.PHONY: bench
+bench: build ## Measure against the bare clients: BROKER=kafka N=100000 ROUNDS=5 SWEEP=keys FLAGS=-help.
+	$(GO) build -o bin/bench ./cmd/bench
+	bin/bench $(BENCH_FLAGS)
+
+.PHONY: profile
+profile: build ## Profile Waybill under the same drain, into .local/profile: BROKER=kafka FLAGS='-variant "4 partitions"'.
+	$(GO) build -o bin/bench ./cmd/bench
+	rm -rf .local/profile
+	bin/bench -profile .local/profile $(BENCH_FLAGS)
+	@for p in .local/profile/*.pprof; do \
+		printf '\n==> %s\n' "$$p"; \
+		$(GO) tool pprof -top -nodecount=20 $$(case $$p in *.allocs.*) echo -sample_index=alloc_space;; esac) bin/bench "$$p" 2>/dev/null; \
+	done
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) shellcheck ## Run the linters, with the import directions among them.
 	$(GOLANGCI_LINT) run
