@@ -306,6 +306,7 @@ func TestInspect_LeaderAway(t *testing.T) {
 	f := setupOn(t, n.server)
 	for name, ordering := range map[string]pipeline.Ordering{"shared": pipeline.OrderingNone, "in turns": pipeline.OrderingKey} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			sub := f.sub(f.topic("in"+string(ordering), nil), ordering, 1)
 			f.provision(sub)
 			inspect := func(timeout time.Duration) (broker.Status, error) {
