@@ -38,7 +38,7 @@ func (b *embedBroker) Provision(ctx context.Context, topics []pipeline.Topic, su
 }
 
 func (b *embedBroker) missing(what, name string) error {
-	return pipeline.Permanent(fmt.Errorf("verify %s %s: it is not in %s: set provision: create", what, name, b.log.file.Path()))
+	return pipeline.Permanent(fmt.Errorf("verify %s %s: %w, in %s: set provision: create", what, name, broker.ErrMissing, b.log.file.Path()))
 }
 
 func (l *log) has(topic string) bool {
