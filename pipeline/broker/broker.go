@@ -91,6 +91,7 @@ type Subscription struct {
 	InFlightBytes int64 // the same in bytes of payload; 0: no bound
 	Start         pipeline.Start
 	Instance      string // this process among others, stable over restarts
+	Leftover      bool   // it is read on a broker that its topic moves away from: not to be made, whatever Topic.Provision says
 }
 
 // Status is one line of Inspect.

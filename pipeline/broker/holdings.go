@@ -16,7 +16,9 @@ func SubscriptionOf(p pipeline.Pipeline, h pipeline.Handler) Subscription {
 // away from; false: its topic is not moving.
 func LeftoverOf(p pipeline.Pipeline, h pipeline.Handler) (Subscription, bool) {
 	topic := p.Topics[h.From]
-	return subscription(p, h, leftover(p, topic)), topic.Draining != ""
+	sub := subscription(p, h, leftover(p, topic))
+	sub.Leftover = topic.Draining != ""
+	return sub, sub.Leftover
 }
 
 func subscription(p pipeline.Pipeline, h pipeline.Handler, topic pipeline.Topic) Subscription {

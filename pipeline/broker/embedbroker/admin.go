@@ -24,7 +24,7 @@ func (b *embedBroker) Provision(ctx context.Context, topics []pipeline.Topic, su
 		}
 	}
 	for _, sub := range subs {
-		if sub.Topic.Provision == pipeline.ProvisionVerify {
+		if sub.Leftover || sub.Topic.Provision == pipeline.ProvisionVerify {
 			if _, err := b.log.cursor(ctx, sub.Name); errors.Is(err, sql.ErrNoRows) {
 				return b.missing("subscription", sub.Name)
 			}
