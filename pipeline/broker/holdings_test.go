@@ -44,4 +44,10 @@ func TestHoldings_Draining(t *testing.T) {
 	p.Brokers["old"] = pipeline.Broker{Driver: pipeline.DriverKafka}
 	topics, _ = Holdings(p, "old")
 	require.Zero(t, topics[0].Partitions, "Kafka's are found, and may differ from those of the new broker")
+	require.Zero(t, topics[0].Retention, "and so may its retention")
+
+	p.Brokers["old"] = pipeline.Broker{Driver: pipeline.DriverEmbedded}
+	topics, subs = Holdings(p, "old")
+	require.Equal(t, pipeline.Retention{Age: -1, Bytes: -1}, topics[0].Retention, "it deletes by itself, and is to delete nothing")
+	require.Equal(t, topics[0], subs[0].Topic)
 }
