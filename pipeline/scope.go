@@ -15,6 +15,8 @@ import (
 //
 // Scopes nest: whoever makes one of the context of another ends it before the
 // other is ended. In return the inner one need not register with the outer.
+// Between the two there may be any context of the standard library, but none
+// of another's making that ends by itself: it would not be noticed.
 //
 // It is for any number of goroutines.
 type Scope struct {
@@ -70,11 +72,10 @@ func (s *Scope) Done() <-chan struct{} {
 }
 
 func (s *Scope) make() {
-	base := bridge{Context: s.root(), values: s.parent}
 	if deadline, ok := s.Deadline(); ok {
-		s.inner, s.stop = context.WithDeadline(base, deadline)
+		s.inner, s.stop = context.WithDeadline(s.root(), deadline)
 	} else {
-		s.inner, s.stop = context.WithCancel(base)
+		s.inner, s.stop = context.WithCancel(s.root())
 	}
 	if s.ended {
 		s.stop()
@@ -82,10 +83,12 @@ func (s *Scope) make() {
 }
 
 // root is the nearest context around the scope that is none, or that somebody
-// waits for already.
+// waits for already. It is what the scope registers with, and has to be found
+// there again when the scope ends, so nothing that happens later to a scope
+// between the two may change what the root answers.
 func (s *Scope) root() context.Context {
 	outer, ok := s.parent.Value(scopeKey{}).(*Scope)
-	if !ok {
+	if !ok || s.parent.Value(cancelKey) != outer.Value(cancelKey) { // something between the two ends by itself, or never
 		return s.parent
 	}
 	outer.mu.Lock()
@@ -116,22 +119,39 @@ func (s *Scope) Err() error {
 
 // Value implements context.Context.
 func (s *Scope) Value(key any) any {
-	if key == (scopeKey{}) {
+	switch key {
+	case scopeKey{}:
 		return s
-	}
-	s.mu.Lock()
-	inner := s.inner
-	s.mu.Unlock()
-	if inner != nil {
-		return inner.Value(key) // so that the standard library finds what it cancels
+	case cancelKey:
+		s.mu.Lock()
+		inner := s.inner
+		s.mu.Unlock()
+		if inner != nil {
+			return inner.Value(key)
+		}
 	}
 	return s.parent.Value(key)
 }
 
-// bridge ends with one context and has the values of another.
-type bridge struct {
+// cancelKey is what the standard library asks a context for to find the one
+// of its own that it ends with. It is not exported, and so listened for. A
+// library that asks otherwise would find nothing, and start a goroutine for
+// each child of a scope.
+var cancelKey = func() any {
+	ended, end := context.WithCancel(context.Background())
+	end()
+	l := listener{Context: ended}
+	_ = context.Cause(&l)
+	return l.key
+}()
+
+// listener notes what it is asked for.
+type listener struct {
 	context.Context
-	values context.Context //nolint:containedctx // it is one
+	key any
 }
 
-func (b bridge) Value(key any) any { return b.values.Value(key) }
+func (l *listener) Value(key any) any {
+	l.key = key
+	return nil
+}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -149,4 +150,44 @@ func TestScopeAllocates(t *testing.T) {
 		_ = s.Err()
 		s.End()
 	}), 1.0)
+}
+
+// A scope that was waited for before the one around it lets go of its parent
+// all the same: else a message's context would stay as long as its claim.
+func TestScope_LeavesNothingWithItsParent(t *testing.T) {
+	t.Parallel()
+	parent, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	held := func() weak.Pointer[[10_000]byte] {
+		value := new([10_000]byte)
+		outer := pipeline.NewScope(context.WithValue(parent, testKey{}, value), 0)
+		inner := pipeline.NewScope(context.WithValue(outer, testKey{}, value), time.Hour)
+		_ = inner.Done()
+		_ = outer.Done()
+		inner.End()
+		outer.End()
+		return weak.Make(value)
+	}()
+	require.Eventually(t, func() bool { runtime.GC(); return held.Value() == nil }, 10*time.Second, time.Millisecond)
+	runtime.KeepAlive(parent)
+}
+
+// What lies between two scopes counts, whether anybody waits for them or not.
+func TestScope_WithoutCancel(t *testing.T) {
+	t.Parallel()
+	root, cancel := context.WithCancel(context.Background())
+	outer := pipeline.NewScope(root, 0)
+	apart := context.WithoutCancel(outer)
+	free := pipeline.NewScope(apart, 0)
+	other, stop := context.WithCancel(apart)
+	bound := pipeline.NewScope(other, 0)
+	_, _ = free.Done(), bound.Done()
+	cancel()
+	<-outer.Done()
+	require.NoError(t, free.Err())
+	require.NoError(t, bound.Err())
+	stop()
+	<-bound.Done()
+	free.End()
+	<-free.Done()
 }

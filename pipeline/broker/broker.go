@@ -42,6 +42,10 @@ type Broker interface {
 	Close() error
 }
 
+// ErrMissing is in the error of a Provision that does not find what it may
+// not make.
+var ErrMissing = errors.New("not there")
+
 // Admin is what the command line, the API and the engine ask of a broker
 // beside moving messages.
 type Admin interface {
@@ -51,7 +55,8 @@ type Admin interface {
 	// nothing published to them is lost (RabbitMQ: a queue of the topic's
 	// name unless `queue: none`). It is idempotent. An error with
 	// pipeline.ReasonUnavailable may pass; any other is for the user to mend
-	// and names what was found, what was wanted and the next step.
+	// and names what was found, what was wanted and the next step. It wraps
+	// ErrMissing where nothing was found.
 	Provision(ctx context.Context, topics []pipeline.Topic, subs []Subscription) error
 
 	// Inspect reports on the topics and subscriptions given: what waits, who
@@ -86,6 +91,7 @@ type Subscription struct {
 	InFlightBytes int64 // the same in bytes of payload; 0: no bound
 	Start         pipeline.Start
 	Instance      string // this process among others, stable over restarts
+	Leftover      bool   // it is read on a broker that its topic moves away from: not to be made, whatever Topic.Provision says
 }
 
 // Status is one line of Inspect.

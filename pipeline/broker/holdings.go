@@ -16,7 +16,9 @@ func SubscriptionOf(p pipeline.Pipeline, h pipeline.Handler) Subscription {
 // away from; false: its topic is not moving.
 func LeftoverOf(p pipeline.Pipeline, h pipeline.Handler) (Subscription, bool) {
 	topic := p.Topics[h.From]
-	return subscription(p, h, leftover(p, topic)), topic.Draining != ""
+	sub := subscription(p, h, leftover(p, topic))
+	sub.Leftover = topic.Draining != ""
+	return sub, sub.Leftover
 }
 
 func subscription(p pipeline.Pipeline, h pipeline.Handler, topic pipeline.Topic) Subscription {
@@ -34,13 +36,18 @@ func subscription(p pipeline.Pipeline, h pipeline.Handler, topic pipeline.Topic)
 }
 
 // leftover is a topic as it is on the broker that it is moving away from.
-// Nothing is made there any more. What does not matter to reading is left
-// open, so that the config can say what the new broker is to have; RabbitMQ's
-// queues follow from the partitions.
+// Nothing is made or deleted there any more. What does not matter to reading
+// is left open, so that the config can say what the new broker is to have;
+// RabbitMQ's queues follow from the partitions. The embedded broker deletes by
+// itself what is over age, also where that is left open.
 func leftover(p pipeline.Pipeline, topic pipeline.Topic) pipeline.Topic {
 	topic.Broker, topic.Draining = topic.Draining, ""
 	topic.Replicas, topic.Retention, topic.MaxMessage = 0, pipeline.Retention{}, 0
-	if p.Brokers[topic.Broker].Driver != pipeline.DriverRabbitMQ {
+	driver := p.Brokers[topic.Broker].Driver
+	if driver == pipeline.DriverEmbedded {
+		topic.Retention = pipeline.Retention{Age: -1, Bytes: -1}
+	}
+	if driver != pipeline.DriverRabbitMQ {
 		topic.Partitions = 0
 	}
 	if topic.Provision == pipeline.ProvisionCreate {

@@ -33,13 +33,21 @@ func TestHoldings_Draining(t *testing.T) {
 	require.Len(t, subs, 1)
 	require.Equal(t, "shop.in.work", subs[0].Name)
 	require.Equal(t, want, subs[0].Topic)
+	require.True(t, subs[0].Leftover, "a driver must not make it")
 
 	topics, subs = Holdings(p, "new")
 	require.Len(t, topics, 2)
 	require.Equal(t, p.Topics["in"], topics[0])
 	require.Equal(t, "in.work", subs[0].Name)
+	require.False(t, subs[0].Leftover)
 
 	p.Brokers["old"] = pipeline.Broker{Driver: pipeline.DriverKafka}
 	topics, _ = Holdings(p, "old")
 	require.Zero(t, topics[0].Partitions, "Kafka's are found, and may differ from those of the new broker")
+	require.Zero(t, topics[0].Retention, "and so may its retention")
+
+	p.Brokers["old"] = pipeline.Broker{Driver: pipeline.DriverEmbedded}
+	topics, subs = Holdings(p, "old")
+	require.Equal(t, pipeline.Retention{Age: -1, Bytes: -1}, topics[0].Retention, "it deletes by itself, and is to delete nothing")
+	require.Equal(t, topics[0], subs[0].Topic)
 }

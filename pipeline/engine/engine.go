@@ -162,9 +162,12 @@ func (e *Engine) provision(name string) {
 	}
 }
 
-// explain adds what the broker cannot know: that topics are moving away from
-// it, and so are not made there.
+// explain adds to what is missing what the broker cannot know: that topics
+// are moving away from it, and so are not made there.
 func (e *Engine) explain(err error, name string) error {
+	if !errors.Is(err, broker.ErrMissing) {
+		return err
+	}
 	var moving []string
 	for _, r := range e.routes {
 		if r.left != nil && r.left.sub.Topic.Broker == name {

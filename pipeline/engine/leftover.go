@@ -155,12 +155,14 @@ func (l *leftover) look() (broker.Status, error) {
 // the broker knows of every acknowledgement and has back what did not begin.
 func (l *leftover) read(waiting int64) {
 	reader := broker.NewSubscriber(l.window, l.from.Source(l.sub), l.log)
+	late := l.progress.begin(reader, waiting) // before it reads: the route may be held
+	defer l.progress.end()
 	messages, err := reader.Subscribe(context.Background(), l.sub.Topic.Name)
 	if err != nil {
-		l.engine.fail(fmt.Errorf("drain %s: %w", l.sub.Name, err))
+		l.fail(fmt.Errorf("drain %s: %w", l.sub.Name, err))
 		return
 	}
-	if l.progress.begin(reader, waiting) {
+	if late {
 		l.log.Warn("draining: messages have come after all was read: somebody still publishes there. They are handled, "+
 			"in no order with those of the new broker", "left", waiting)
 	} else {
@@ -178,7 +180,12 @@ func (l *leftover) read(waiting int64) {
 	l.watch(reader)
 	l.err = reader.Drain(l.hard)
 	passing.Wait()
-	l.progress.end()
+}
+
+// fail ends the engine, and returns when it stops: nothing is tried again.
+func (l *leftover) fail(err error) {
+	l.engine.fail(err)
+	<-l.engine.life.Done()
 }
 
 // watch returns when the reader seems to have nothing more to read, or the
@@ -188,8 +195,7 @@ func (l *leftover) watch(reader *broker.Subscriber) {
 	for {
 		select {
 		case err := <-reader.Ended():
-			l.engine.fail(fmt.Errorf("handler %s: its subscription %s on %s has ended: %w", l.route.handler.Name, l.sub.Name, l.sub.Topic.Broker, err))
-			<-l.engine.life.Done()
+			l.fail(fmt.Errorf("handler %s: its subscription %s on %s has ended: %w", l.route.handler.Name, l.sub.Name, l.sub.Topic.Broker, err))
 			return
 		case <-l.engine.life.Done():
 			return
@@ -223,7 +229,7 @@ func (l *leftover) note(left int64, err error) {
 func (l *leftover) finish() {
 	if l.first {
 		if err := l.route.listen(l.engine.router); err != nil {
-			l.engine.fail(fmt.Errorf("start handler %s: %w", l.route.handler.Name, err))
+			l.fail(fmt.Errorf("start handler %s: %w", l.route.handler.Name, err))
 			return
 		}
 	}

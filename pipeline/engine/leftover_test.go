@@ -26,7 +26,8 @@ type shelf struct {
 	waiting []*message.Message
 	readers int
 	more    chan struct{}
-	away    error // what Inspect answers
+	away    error  // what Inspect answers
+	opening func() // called when a reader is made; nil: nothing to do
 }
 
 func newShelf(ids ...string) *shelf {
@@ -73,7 +74,12 @@ func (s *shelf) Inspect(_ context.Context, _ []pipeline.Topic, subs []broker.Sub
 	return []broker.Status{{Name: subs[0].Name, Topic: "in", Ready: int64(len(s.waiting)), InFlight: -1, Consumers: s.readers}}, nil
 }
 
-func (s *shelf) Source(broker.Subscription) broker.Source { return shelfSource{s} }
+func (s *shelf) Source(broker.Subscription) broker.Source {
+	if s.opening != nil {
+		s.opening()
+	}
+	return shelfSource{s}
+}
 
 type shelfSource struct{ *shelf }
 
@@ -338,5 +344,64 @@ func TestDraining(t *testing.T) {
 		require.Equal(t, "o1", j.text())
 		r.fake.set(nil)
 		j.await(t, "o1 o2 o3")
+	})
+
+	t.Run("a reader that begins while its handler is held hands out nothing", func(t *testing.T) {
+		t.Parallel()
+		var j journal
+		old := newShelf("o1")
+		r, _ := newMove(t, old, pipeline.OrderingNone, j.pass)
+		route := r.routes[0]
+		goOn := route.stall("the test")
+		defer goOn()
+		old.opening = sync.OnceFunc(func() { // the reader has a while to go ahead of the pause, were it to
+			route.left.progress.mu.Lock()
+			time.AfterFunc(leftEvery/10, route.left.progress.mu.Unlock)
+		})
+		r.start(t)
+		require.Eventually(t, func() bool { old.mu.Lock(); defer old.mu.Unlock(); return old.readers == 1 }, soon, time.Millisecond)
+		require.Never(t, func() bool { return j.text() != "" }, leftEvery/2, leftEvery/20)
+		goOn()
+		j.await(t, "o1")
+	})
+
+	t.Run("a new broker's subscription that cannot open is tried once", func(t *testing.T) {
+		t.Parallel()
+		r, _ := newMove(t, newShelf(), pipeline.OrderingKey, pass)
+		defer r.close()
+		left, gaveUp := r.routes[0].left, make(chan struct{})
+		go func() {
+			defer close(gaveUp)
+			left.finish() // the router does not run, and refuses
+		}()
+		require.ErrorContains(t, <-r.Failed(), "start handler work: ")
+		require.Never(t, func() bool { // else run would try again, and Watermill panic
+			select {
+			case <-gaveUp:
+				return true
+			default:
+				return false
+			}
+		}, leftEvery/5, leftEvery/50)
+		r.giveUp()
+		<-gaveUp
+		require.False(t, left.progress.state().empty)
+	})
+
+	t.Run("where something is missing on the old broker it is said why it is not made", func(t *testing.T) {
+		t.Parallel()
+		for _, missing := range []bool{true, false} {
+			err := pipeline.Permanent(errors.New("not authorized"))
+			if missing {
+				err = pipeline.Permanent(fmt.Errorf("topic in: %w", broker.ErrMissing))
+			}
+			old := newShelf()
+			old.provision = func() error { return err }
+			r, _ := newMove(t, old, pipeline.OrderingKey, pass)
+			r.start(t)
+			failed := <-r.Failed()
+			require.ErrorIs(t, failed, err)
+			require.Equal(t, missing, strings.Contains(failed.Error(), "name the broker that the topic was on"), failed)
+		}
 	})
 }

@@ -21,6 +21,9 @@ func (e *Engine) sender() middleware.Send {
 			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
 		}
 		claim, _ := broker.ClaimOf(in)
+		if claim == nil { // a message of our own making: there is nothing to acknowledge
+			return e.publish(out)
+		}
 		committer, can := e.opts.Brokers[claim.Broker()].(broker.Committer)
 		if can && e.allOn(claim.Broker(), out) {
 			return commit(ctx, committer, in, out)

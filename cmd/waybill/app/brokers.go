@@ -109,7 +109,7 @@ func noteMoves(p pipeline.Pipeline, name string, status []broker.Status) {
 		s := &status[i]
 		switch t := p.Topics[s.Topic]; {
 		case t.Draining == "":
-		case t.Draining == name && s.Ready == 0 && s.InFlight <= 0:
+		case t.Draining == name && s.Ready == 0 && nothingInHand(*s):
 			s.Notes = append(s.Notes, fmt.Sprintf("topic %s is moving to %s, and nothing of %s is left here", t.Name, t.Broker, s.Name))
 		case t.Draining == name:
 			s.Notes = append(s.Notes, fmt.Sprintf("topic %s is moving to %s: what is left of %s is read here", t.Name, t.Broker, s.Name))
@@ -117,4 +117,11 @@ func noteMoves(p pipeline.Pipeline, name string, status []broker.Status) {
 			s.Notes = append(s.Notes, fmt.Sprintf("topic %s is moving here from %s, which ordered handlers read first", t.Name, t.Draining))
 		}
 	}
+}
+
+// nothingInHand reports whether it is sure that nobody has taken anything that
+// is not acknowledged. Where that is not counted, it is sure while nobody
+// reads.
+func nothingInHand(s broker.Status) bool {
+	return s.InFlight == 0 || s.InFlight < 0 && s.Consumers == 0
 }

@@ -24,7 +24,7 @@ func (b *embedBroker) Provision(ctx context.Context, topics []pipeline.Topic, su
 		}
 	}
 	for _, sub := range subs {
-		if sub.Topic.Provision == pipeline.ProvisionVerify {
+		if sub.Leftover || sub.Topic.Provision == pipeline.ProvisionVerify {
 			if _, err := b.log.cursor(ctx, sub.Name); errors.Is(err, sql.ErrNoRows) {
 				return b.missing("subscription", sub.Name)
 			}
@@ -38,7 +38,7 @@ func (b *embedBroker) Provision(ctx context.Context, topics []pipeline.Topic, su
 }
 
 func (b *embedBroker) missing(what, name string) error {
-	return pipeline.Permanent(fmt.Errorf("verify %s %s: it is not in %s: set provision: create", what, name, b.log.file.Path()))
+	return pipeline.Permanent(fmt.Errorf("verify %s %s: %w, in %s: set provision: create", what, name, broker.ErrMissing, b.log.file.Path()))
 }
 
 func (l *log) has(topic string) bool {

@@ -220,3 +220,19 @@ func TestSource_WaitsForAFileInTrouble(t *testing.T) {
 	(<-messages).Ack()
 	require.NoError(t, s.Close())
 }
+
+// TestProvision_LeftoverIsNotMade: a subscription on a broker that its topic
+// moves away from would be empty if it were made, and what waits elsewhere
+// forgotten.
+func TestProvision_LeftoverIsNotMade(t *testing.T) {
+	t.Parallel()
+	for _, provision := range []pipeline.Provision{pipeline.ProvisionVerify, pipeline.ProvisionOff} {
+		b, sub := newTest(t), testSub("h")
+		sub.Leftover, sub.Topic.Provision = true, provision
+		for range 2 {
+			err := b.Provision(t.Context(), nil, []broker.Subscription{sub})
+			require.ErrorIs(t, err, broker.ErrMissing, provision)
+			require.True(t, pipeline.IsPermanent(err))
+		}
+	}
+}

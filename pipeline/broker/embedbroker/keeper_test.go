@@ -28,6 +28,7 @@ func TestKeeper(t *testing.T) {
 		{"OldGoes", pipeline.Retention{}, false, 1000, 8 * day, 1, 0},
 		{"OwnAge", pipeline.Retention{Age: time.Hour}, false, 1000, 2 * time.Hour, 1, 0},
 		{"ForEver", pipeline.Retention{Age: -1}, false, 1000, 1000 * day, 1000, 0},
+		{"MovingAway", pipeline.Retention{Age: -1, Bytes: -1}, false, 1000, 1000 * day, 1000, 0},
 		{"DeadLettersStay", pipeline.Retention{}, true, 1000, 1000 * day, 1000, 0},
 		{"DeadLettersWithAnAge", pipeline.Retention{Age: day}, true, 1000, 2 * day, 1, 0},
 		{"UnreadStays", pipeline.Retention{}, false, 400, 1000 * day, 600, 0},

@@ -62,7 +62,7 @@ func (b *Broker) provision(ctx context.Context, topic pipeline.Topic) error {
 		return err
 	case found != nil:
 	case topic.Provision == pipeline.ProvisionVerify:
-		return unroutable("it is not there; create it with %d partitions, or set its provision to create", partitionsOf(topic))
+		return unroutable("%w: create it with %d partitions, or set its provision to create", broker.ErrMissing, partitionsOf(topic))
 	default:
 		if found, err = b.create(ctx, topic); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -107,6 +108,45 @@ func TestStart_NewPartitionIsReadWhole(t *testing.T) {
 	var got atomic.Int64
 	b.consume(driver, func(msg *message.Message) { got.Add(1); msg.Ack() })
 	b.eventually(func() bool { return got.Load() == total }, "all are read")
+}
+
+// What a topic that moves away has left is read by a group that is there
+// already. One that never was is not placed at the end and called drained.
+func TestStart_LeftoverIsNotMade(t *testing.T) {
+	t.Parallel()
+	b := newRig(t, cluster(kafkaBrokers(t)), 2)
+	var log strings.Builder
+	open := b.open(t, broker.Options{Instance: "c", Log: slog.New(slog.NewTextHandler(&log, nil))})
+	driver := open.(*Broker)
+	ctx, cancel := contextFor(30 * time.Second)
+	defer cancel()
+	provision := func(start pipeline.Start, leftover bool) error {
+		sub := b.sub
+		sub.Start, sub.Leftover = start, leftover
+		for {
+			err := driver.Provision(ctx, nil, []broker.Subscription{sub})
+			if pipeline.ReasonOf(err) != pipeline.ReasonUnavailable || ctx.Err() != nil { // as the engine does
+				return err
+			}
+		}
+	}
+	newest, since := pipeline.Start{Newest: true}, pipeline.Start{Time: time.Now()}
+	for range 2 {
+		for _, start := range []pipeline.Start{newest, since} {
+			err := provision(start, true)
+			require.ErrorIs(t, err, broker.ErrMissing)
+			require.True(t, pipeline.IsPermanent(err))
+			require.ErrorContains(t, err, b.sub.Name)
+		}
+	}
+	require.NoError(t, provision(pipeline.Start{}, true), "one that starts at the oldest may have read nothing yet")
+
+	require.NoError(t, provision(newest, false))
+	for _, start := range []pipeline.Start{newest, since, {}} {
+		require.NoError(t, provision(start, true))
+	}
+	require.NoError(t, driver.Close())
+	require.Equal(t, 1, strings.Count(log.String(), "the group has committed nothing: all that is retained is read"))
 }
 
 func drained(t testing.TB, s *broker.Subscriber) {

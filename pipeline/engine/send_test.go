@@ -1,0 +1,23 @@
+package engine
+
+import (
+	"context"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/middleware"
+)
+
+// A message of our own making has no broker that could acknowledge it: its
+// outputs are published by themselves.
+func TestSend_OfOurOwnMaking(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pass, nil)
+	defer func() { require.NoError(t, r.Stop(context.Background())) }()
+	in, out := message.NewMessage("in", nil), message.NewMessage("out", nil)
+	errs := r.sender()(t.Context(), in, []middleware.Output{{Topic: "out", Message: out}})
+	require.Equal(t, []error{nil}, errs)
+	require.Equal(t, []*message.Message{out}, r.fake.on("out"))
+}
