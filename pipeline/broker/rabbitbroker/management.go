@@ -13,6 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
 )
 
 // management asks RabbitMQ's HTTP API, which alone knows types, arguments,
@@ -173,7 +174,7 @@ func (m *management) verifyBinding(ctx context.Context, want binding) error {
 		}
 	}
 	return fmt.Errorf("%w: binding of %s to exchange %s with key %q: bind it, or set provision: create",
-		errMissing, want.to, want.from, want.key)
+		broker.ErrMissing, want.to, want.from, want.key)
 }
 
 // compare says each argument that differs, with what was found and wanted.

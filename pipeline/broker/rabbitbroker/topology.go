@@ -2,7 +2,6 @@ package rabbitbroker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -109,7 +108,6 @@ func (b *Broker) passive(ctx context.Context, what, name string, ask func(*amqp.
 
 // missing is the error for what is not there.
 func missing(what, name string) error {
-	return fmt.Errorf("%w: %s %s: create it, or set provision: create", errMissing, what, name)
+	return fmt.Errorf("%w: %s %s: create it, or set provision: create", broker.ErrMissing, what, name)
 }
 
-var errMissing = errors.New("not there")
