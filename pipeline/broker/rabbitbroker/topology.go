@@ -110,4 +110,3 @@ func (b *Broker) passive(ctx context.Context, what, name string, ask func(*amqp.
 func missing(what, name string) error {
 	return fmt.Errorf("%w: %s %s: create it, or set provision: create", broker.ErrMissing, what, name)
 }
-
