@@ -41,7 +41,7 @@ func (w *workspace) needID() error {
 		return err
 	}
 	if len(w.idText()) == 0 {
-		return pipeline.Invalid("the order has no id, a text or a number, at any of %q", w.p.config.OrderID)
+		return pipeline.Invalid("the order has no id, a text or a number, at any of %q: name its path under order_id", w.p.config.OrderID)
 	}
 	return nil
 }
