@@ -14,9 +14,12 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
-// Send publishes messages to topics and returns once each is confirmed. The
-// error of one is found by its index; nil: all are confirmed.
-type Send func(ctx context.Context, in *message.Message, out []Output) []error
+// Send makes an outcome of in durable: it publishes messages to topics, awaits
+// that each is confirmed, and has the store make the writes, which belong to
+// the outcome. Where broker and store are one file that is one transaction;
+// else the writes follow once all is confirmed. The error of a message is found
+// by its index in each; err is that of the writes, of which then none was made.
+type Send func(ctx context.Context, in *message.Message, out []Output, writes []pipeline.Write) (each []error, err error)
 
 // Output is a message and the topic that it goes to.
 type Output struct {
@@ -39,15 +42,19 @@ type Publish struct {
 func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		produced, err := h(msg)
-		if err != nil || len(produced) == 0 {
+		if err != nil {
 			return nil, err
+		}
+		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK)
+		if len(produced) == 0 && len(writes) == 0 {
+			return nil, nil
 		}
 		out, err := p.address(msg, produced)
 		if err != nil {
 			return nil, err
 		}
 		return nil, p.Holder.Until(msg, "publish", func(ctx context.Context) error {
-			return p.send(ctx, msg, &out)
+			return p.send(ctx, msg, &out, writes)
 		})
 	}
 }
@@ -100,11 +107,11 @@ func stamp(msg, in *message.Message, handler string, index int) {
 }
 
 // send publishes out, and on failure leaves in it what was not confirmed.
-func (p Publish) send(ctx context.Context, in *message.Message, out *[]Output) error {
-	errs := p.Send(ctx, in, *out)
+func (p Publish) send(ctx context.Context, in *message.Message, out *[]Output, writes []pipeline.Write) error {
+	each, stored := p.Send(ctx, in, *out, writes)
 	var left []Output
 	var first error
-	for i, err := range errs {
+	for i, err := range each {
 		if err == nil {
 			continue
 		}
@@ -115,6 +122,9 @@ func (p Publish) send(ctx context.Context, in *message.Message, out *[]Output) e
 		}
 	}
 	*out = left
+	if first == nil && stored != nil {
+		first = fmt.Errorf("record the outcome: %w", stored)
+	}
 	return first
 }
 

@@ -32,11 +32,11 @@ func TestPublish(t *testing.T) {
 		t.Parallel()
 		var ids [2][]string
 		for repeat := range ids {
-			p := Publish{Handler: "process", Topics: topics, Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output) []error {
+			p := Publish{Handler: "process", Topics: topics, Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output, _ []pipeline.Write) ([]error, error) {
 				for _, o := range out {
 					ids[repeat] = append(ids[repeat], o.Topic+" "+o.Message.UUID)
 				}
-				return make([]error, len(out))
+				return make([]error, len(out)), nil
 			}}
 			msg, outcome, _ := incoming(t)
 			produced, err := p.Middleware(produce("email", "warehouse"))(msg)
@@ -52,9 +52,9 @@ func TestPublish(t *testing.T) {
 	t.Run("an id that equal messages share stays marked, whatever the handler carries on", func(t *testing.T) {
 		t.Parallel()
 		var got *message.Message
-		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output) []error {
+		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output, _ []pipeline.Write) ([]error, error) {
 			got = out[0].Message
-			return []error{nil}
+			return []error{nil}, nil
 		}}
 		msg, _, _ := incoming(t)
 		msg.Metadata.Set(pipeline.MetaIDSource, pipeline.IDSourceContent)
@@ -66,9 +66,9 @@ func TestPublish(t *testing.T) {
 	t.Run("0-W3 links outputs to their input and keeps its metadata", func(t *testing.T) {
 		t.Parallel()
 		var got *message.Message
-		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output) []error {
+		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output, _ []pipeline.Write) ([]error, error) {
 			got = out[0].Message
-			return []error{nil}
+			return []error{nil}, nil
 		}}
 		msg, _, _ := incoming(t)
 		msg.Metadata.Set("correlation_id", "conversation-9")
@@ -83,7 +83,7 @@ func TestPublish(t *testing.T) {
 		t.Parallel()
 		var tries [][]string
 		held := make(chan string, 1)
-		p := Publish{Handler: "h", Topics: topics, Holder: quick(held), Send: func(_ context.Context, _ *message.Message, out []Output) []error {
+		p := Publish{Handler: "h", Topics: topics, Holder: quick(held), Send: func(_ context.Context, _ *message.Message, out []Output, _ []pipeline.Write) ([]error, error) {
 			var names []string
 			for _, o := range out {
 				names = append(names, o.Topic)
@@ -93,7 +93,7 @@ func TestPublish(t *testing.T) {
 			if len(tries) < 3 {
 				errs[len(errs)-1] = pipeline.WithReason(errBoom, pipeline.ReasonUnavailable)
 			}
-			return errs
+			return errs, nil
 		}}
 		runs := 0
 		msg, _, _ := incoming(t)
@@ -109,8 +109,8 @@ func TestPublish(t *testing.T) {
 
 	t.Run("what the broker refuses for good is an error of the message", func(t *testing.T) {
 		t.Parallel()
-		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(context.Context, *message.Message, []Output) []error {
-			return []error{pipeline.WithReason(pipeline.Permanent(errBoom), pipeline.ReasonTooLarge)}
+		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(context.Context, *message.Message, []Output, []pipeline.Write) ([]error, error) {
+			return []error{pipeline.WithReason(pipeline.Permanent(errBoom), pipeline.ReasonTooLarge)}, nil
 		}}
 		msg, _, _ := incoming(t)
 		_, err := p.Middleware(produce(""))(msg)
@@ -131,8 +131,8 @@ func TestPublish(t *testing.T) {
 	t.Run("a stop while held settles nothing", func(t *testing.T) {
 		t.Parallel()
 		held := make(chan string, 1)
-		p := Publish{Handler: "h", Topics: topics, Holder: quick(held), Send: func(context.Context, *message.Message, []Output) []error {
-			return []error{errBoom}
+		p := Publish{Handler: "h", Topics: topics, Holder: quick(held), Send: func(context.Context, *message.Message, []Output, []pipeline.Write) ([]error, error) {
+			return []error{errBoom}, nil
 		}}
 		msg, _, stop := incoming(t)
 		done := make(chan error)
@@ -144,7 +144,7 @@ func TestPublish(t *testing.T) {
 
 	t.Run("outputs of a kind that failed are not published", func(t *testing.T) {
 		t.Parallel()
-		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(context.Context, *message.Message, []Output) []error {
+		p := Publish{Handler: "h", Topics: topics, Holder: quick(nil), Send: func(context.Context, *message.Message, []Output, []pipeline.Write) ([]error, error) {
 			panic("published")
 		}}
 		msg, _, _ := incoming(t)
@@ -158,10 +158,10 @@ func TestPublish(t *testing.T) {
 
 func TestPublish_JoinsNothingIntoSuccess(t *testing.T) {
 	t.Parallel()
-	p := Publish{Topics: map[string]string{"": "t"}, Handler: "h", Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output) []error {
+	p := Publish{Topics: map[string]string{"": "t"}, Handler: "h", Holder: quick(nil), Send: func(_ context.Context, _ *message.Message, out []Output, _ []pipeline.Write) ([]error, error) {
 		errs := make([]error, len(out))
 		errs[0] = pipeline.Permanent(errors.New("refused"))
-		return errs
+		return errs, nil
 	}}
 	msg, _, _ := incoming(t)
 	_, err := p.Middleware(produce("", ""))(msg)

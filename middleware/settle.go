@@ -49,11 +49,12 @@ func (s Settle) bury(msg *message.Message, outcome *pipeline.Outcome, cause erro
 	}
 	outcome.Err, outcome.Reason = cause, pipeline.ReasonOf(cause)
 	letter := s.letter(msg, outcome)
+	writes := outcome.Writes(pipeline.ResultDead)
 	err := s.Holder.Until(msg, "write the dead letter", func(ctx context.Context) error {
-		err := s.Send(ctx, msg, []Output{{Topic: s.DeadLetter, Message: letter}})[0]
+		err := s.send(ctx, msg, letter, writes)
 		if pipeline.ReasonOf(err) == pipeline.ReasonTooLarge {
 			bare(letter) // a message near the limit leaves little room for its story
-			err = s.Send(ctx, msg, []Output{{Topic: s.DeadLetter, Message: letter}})[0]
+			err = s.send(ctx, msg, letter, writes)
 		}
 		// There is no place behind this one: what it refuses is held until
 		// somebody has made the place right.
@@ -67,6 +68,11 @@ func (s Settle) bury(msg *message.Message, outcome *pipeline.Outcome, cause erro
 	s.Log.ErrorContext(msg.Context(), "message is dead: "+cause.Error(),
 		"topic", s.DeadLetter, "reason", outcome.Reason, "attempts", outcome.Attempts)
 	return nil
+}
+
+func (s Settle) send(ctx context.Context, in, letter *message.Message, writes []pipeline.Write) error {
+	each, err := s.Send(ctx, in, []Output{{Topic: s.DeadLetter, Message: letter}}, writes)
+	return errors.Join(each[0], err)
 }
 
 // notFinal hides that an error is permanent.

@@ -23,12 +23,12 @@ type grave struct {
 	letters []*message.Message
 }
 
-func (g *grave) send(_ context.Context, _ *message.Message, out []Output) []error {
+func (g *grave) send(_ context.Context, _ *message.Message, out []Output, _ []pipeline.Write) ([]error, error) {
 	if g.fails--; g.fails >= 0 {
-		return []error{g.err}
+		return []error{g.err}, nil
 	}
 	g.letters = append(g.letters, out[0].Message)
-	return []error{nil}
+	return []error{nil}, nil
 }
 
 func settle(g *grave, h Holder, log *slog.Logger) Settle {

@@ -11,6 +11,7 @@ type Result string
 // The results. They are the label `outcome` of the metrics.
 const (
 	ResultOK      Result = "ok"      // its outputs are durable
+	ResultDelayed Result = "delayed" // it waits in the store for another attempt, or behind another of its key
 	ResultDead    Result = "dead"    // it is in the handler's dead-letter topic
 	ResultStopped Result = "stopped" // Waybill stopped first; its broker keeps it
 )
@@ -26,6 +27,24 @@ type Outcome struct {
 	First    time.Time // the first failure
 	Last     time.Time // the last failure
 	Outputs  []string  // ids of what was published
+
+	settling []func(Result) Write
+}
+
+// Settling adds a change of the store that belongs to the outcome: the store
+// makes it together with the outcome, or neither happens. f is asked once the
+// result is certain, which is never ResultStopped, and may return nil.
+func (o *Outcome) Settling(f func(Result) Write) { o.settling = append(o.settling, f) }
+
+// Writes lists the changes of the store that belong to this result.
+func (o *Outcome) Writes(r Result) []Write {
+	var writes []Write
+	for _, f := range o.settling {
+		if w := f(r); w != nil {
+			writes = append(writes, w)
+		}
+	}
+	return writes
 }
 
 // Failed notes a failed run of the kind.

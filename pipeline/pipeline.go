@@ -15,6 +15,8 @@ type Pipeline struct {
 	Version         string        // hash of the effective config
 	ShutdownTimeout time.Duration // how long a stop waits for what is in flight
 	HTTP            HTTP
+	Store           Store
+	MessageLog      MessageLog
 	Brokers         map[string]Broker
 	Topics          map[string]Topic // also the dead-letter topics of its handlers
 	Handlers        []Handler        // by name
@@ -24,6 +26,28 @@ type Pipeline struct {
 type HTTP struct {
 	Listen    string // host:port, or "off": only the socket in the data folder
 	TokenFile string // file with the bearer token; needed beyond loopback
+}
+
+// Store is where dead letters, receipts, delayed messages and the message log
+// are kept: one of the two.
+type Store struct {
+	File string // a SQLite file; absolute
+	URL  Secret // postgres://…, for several instances
+}
+
+// Modes of the message log.
+const (
+	LogAll      = "all"
+	LogFailures = "failures" // only messages that failed at least once
+	LogOff      = "off"
+)
+
+// MessageLog says what is kept of the messages that pass.
+type MessageLog struct {
+	Mode      string
+	Payload   bool      // keep payloads
+	Mask      []string  // JSON Pointers of values that are hidden before anything is stored
+	Retention Retention // of what is completed
 }
 
 // Drivers of a broker.
@@ -141,8 +165,14 @@ type Handler struct {
 	Retry         Retry
 	Breaker       Breaker
 	Throttle      Throttle
+	Overtake      bool   // later messages of a key pass one whose delayed retry waits
+	HoldKey       bool   // a dead letter holds the later messages of its key
 	DeadLetter    string // the topic of its dead letters
+	MaxReplays    int    // replays after which a letter that dies again is parked; 0: no bound
 }
+
+// Parking is the topic of letters that were replayed too often.
+func (h Handler) Parking() string { return h.From + "." + h.Name + ".parking" }
 
 // Subscription is the name under which the broker keeps what the handler has
 // read: [prefix]<topic>.<handler> (design §3, Names).
@@ -152,6 +182,17 @@ func (h Handler) Subscription(prefix string) string { return prefix + h.From + "
 type Retry struct {
 	Immediate int           // runs after the first, in place
 	Initial   time.Duration // wait before the first of them, doubled each time, jittered
+	Delayed   Delayed
+}
+
+// Delayed is the policy of retries from the store, each with its immediate
+// ones. The zero value means none.
+type Delayed struct {
+	Initial    time.Duration // wait before the first
+	Max        time.Duration // the longest wait
+	Multiplier float64       // by what each wait is longer than the one before
+	Jitter     float64       // up to what share of a wait is added or taken away
+	Attempts   int           // how many; 0: none
 }
 
 // Breaker stops a handler's intake while the other side is in trouble.

@@ -21,6 +21,8 @@ func compile(c *config, dir string, e encoder) (pipeline.Pipeline, error) {
 		Version:         version(e.yaml(c, "")),
 		ShutdownTimeout: c.ShutdownTimeout,
 		HTTP:            pipeline.HTTP{Listen: c.HTTP.Listen, TokenFile: resolvePath(dir, c.HTTP.TokenFile)},
+		Store:           c.Store.store(data),
+		MessageLog:      c.MessageLog.log(),
 		Brokers:         map[string]pipeline.Broker{},
 		Topics:          map[string]pipeline.Topic{},
 	}

@@ -15,8 +15,8 @@ type config struct {
 	Data            string                    `yaml:"data" doc:"The folder for what Waybill keeps: SQLite files, socket, slots. A relative path starts in the working directory of the process."`
 	ShutdownTimeout time.Duration             `yaml:"shutdown_timeout" doc:"How long a stop waits for messages that are being handled. What is not finished by then goes back to its broker."`
 	HTTP            httpConfig                `yaml:"http" doc:"The listener of the API, the page, health and metrics."`
-	Store           storeConfig               `yaml:"store" doc:"Where dead letters, receipts and delayed messages live. It comes with a later release and has no effect yet."`
-	MessageLog      messageLogConfig          `yaml:"message_log" doc:"What the log of messages holds. It comes with the store and has no effect yet."`
+	Store           storeConfig               `yaml:"store" doc:"Where dead letters, receipts and delayed messages live."`
+	MessageLog      messageLogConfig          `yaml:"message_log" doc:"What the log of messages holds: what happened to each message in each handler."`
 	Brokers         map[string]*brokerConfig  `yaml:"brokers" doc:"The brokers by name." default:"(required)"`
 	Topics          map[string]*topicConfig   `yaml:"topics,omitempty" doc:"The topics by name: every one that a handler reads or writes."`
 	Handlers        map[string]*handlerConfig `yaml:"handlers,omitempty" doc:"The handlers by name: each reads one topic, runs a kind on every message and writes what comes out."`
@@ -56,6 +56,11 @@ func (m *messageLogConfig) SetDefaults() {
 	m.Mode = "all"
 	m.Payload = true
 	m.Retention = retentionConfig{Age: age(week), Bytes: 10 << 30}
+}
+
+// log is the checked block as the pipeline has it.
+func (m *messageLogConfig) log() pipeline.MessageLog {
+	return pipeline.MessageLog{Mode: m.Mode, Payload: m.Payload, Mask: m.Mask, Retention: m.Retention.retention()}
 }
 
 type retentionConfig struct {
@@ -107,7 +112,14 @@ func (h *httpConfig) check(c *checker) {
 	}
 }
 
-// check looks at the form alone: the store itself comes later.
+// store is the checked block as the pipeline has it.
+func (s *storeConfig) store(data string) pipeline.Store {
+	if path, ok := strings.CutPrefix(string(s.URL), "sqlite:"); ok {
+		return pipeline.Store{File: resolvePath(data, path)}
+	}
+	return pipeline.Store{URL: pipeline.Secret(s.URL)}
+}
+
 func (s *storeConfig) check(c *checker) {
 	for _, scheme := range []string{"sqlite:", "postgres://", "postgresql://"} {
 		if rest, ok := strings.CutPrefix(string(s.URL), scheme); ok && rest != "" {

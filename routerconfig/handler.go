@@ -22,8 +22,8 @@ type handlerConfig struct {
 	Start         start             `yaml:"start" type:"oldest, newest, time" doc:"Where a new subscription begins: at the oldest message that is there, at what comes from now on, or at an RFC 3339 time. One that has read before goes on where it was."`
 	Timeout       time.Duration     `yaml:"timeout" doc:"How long one run of the kind may take. 0: no limit."`
 	Retry         retryConfig       `yaml:"retry" doc:"What to do with errors that do not say themselves."`
-	Overtake      refused           `yaml:"overtake,omitempty" doc:"Let later messages of a key pass one whose retry waits." later:"overtake comes with delayed retries, and those with the store"`
-	HoldKey       refused           `yaml:"hold_key,omitempty" doc:"Hold a key after a dead letter." later:"hold_key comes with the store"`
+	Overtake      bool              `yaml:"overtake,omitempty" doc:"Let later messages of a key pass one whose delayed retry waits."`
+	HoldKey       bool              `yaml:"hold_key,omitempty" doc:"After a dead letter hold the later messages of its key, until it is replayed or archived."`
 	Breaker       breakerConfig     `yaml:"breaker" doc:"Stops taking messages while the other side is in trouble."`
 	Throttle      throttleConfig    `yaml:"throttle,omitempty" doc:"Bounds how many messages are handled a second."`
 	DeadLetter    deadLetterConfig  `yaml:"dead_letter" doc:"Where messages go that cannot be handled."`
@@ -41,9 +41,31 @@ func (h *handlerConfig) SetDefaults() {
 }
 
 type retryConfig struct {
-	Immediate int           `yaml:"immediate" min:"0" max:"1000" doc:"Runs after the first, in place. 0: none."`
-	Initial   time.Duration `yaml:"initial" doc:"The wait before the first of them, doubled each time, with jitter."`
-	Delayed   refused       `yaml:"delayed,omitempty" doc:"Retries from the store, minutes or hours later." later:"delayed retries come with the store"`
+	Immediate int            `yaml:"immediate" min:"0" max:"1000" doc:"Runs after the first, in place. 0: none."`
+	Initial   time.Duration  `yaml:"initial" doc:"The wait before the first of them, doubled each time, with jitter."`
+	Delayed   *delayedConfig `yaml:"delayed,omitempty" doc:"Retries from the store, minutes or hours later: the message leaves its broker and waits there. Not given: none."`
+}
+
+// delayedConfig is the block of delayed retries.
+type delayedConfig struct {
+	Initial    time.Duration `yaml:"initial" doc:"The wait before the first of them."`
+	Max        time.Duration `yaml:"max" doc:"The longest wait."`
+	Multiplier float64       `yaml:"multiplier" min:"1" doc:"By what each wait is longer than the one before."`
+	Jitter     float64       `yaml:"jitter" min:"0" max:"1" doc:"Up to what share of a wait is added or taken away at random."`
+	Attempts   int           `yaml:"attempts" min:"1" max:"100000" doc:"How many there are, each with its immediate retries; then the message is dead."`
+}
+
+// SetDefaults sets what holds where the file is silent.
+func (d *delayedConfig) SetDefaults() {
+	*d = delayedConfig{Initial: 5 * time.Second, Max: 10 * time.Minute, Multiplier: 2, Jitter: 0.2, Attempts: 8}
+}
+
+// delayed is the checked block as the pipeline has it.
+func (d *delayedConfig) delayed() pipeline.Delayed {
+	if d == nil {
+		return pipeline.Delayed{}
+	}
+	return pipeline.Delayed{Initial: d.Initial, Max: d.Max, Multiplier: d.Multiplier, Jitter: d.Jitter, Attempts: d.Attempts}
 }
 
 type breakerConfig struct {
@@ -58,8 +80,8 @@ type throttleConfig struct {
 }
 
 type deadLetterConfig struct {
-	Topic      string  `yaml:"topic" doc:"A topic of the file. The default need not be in it: it is made on the broker of from and keeps everything." default:"FROM.HANDLER.dlq"`
-	MaxReplays refused `yaml:"max_replays,omitempty" doc:"After how many replays a dead letter is parked." later:"max_replays comes with the store"`
+	Topic      string `yaml:"topic" doc:"A topic of the file. The default need not be in it: it is made on the broker of from and keeps everything." default:"FROM.HANDLER.dlq"`
+	MaxReplays int    `yaml:"max_replays,omitempty" min:"0" doc:"After how many replays a letter that dies again goes to the topic FROM.HANDLER.parking and is replayed only if asked for by its id. 0: never."`
 }
 
 func (c *checker) checkHandlers() {
@@ -91,6 +113,7 @@ func (h *handlerConfig) check(c *checker, p pointer, name string) {
 	h.checkDeadLetter(c, p, name, topics)
 	h.checkOrdering(c, p)
 	h.checkKind(c, p)
+	h.checkDelayed(c, p)
 	if h.InFlight == 0 {
 		h.InFlight = 8 * h.Concurrency
 	}
@@ -99,6 +122,25 @@ func (h *handlerConfig) check(c *checker, p pointer, name string) {
 	}
 	if h.Throttle.PerSecond > 0 && h.Throttle.Burst == 0 {
 		h.Throttle.Burst = max(1, int(h.Throttle.PerSecond))
+	}
+}
+
+// checkDelayed holds delayed retries to what makes sense together.
+func (h *handlerConfig) checkDelayed(c *checker, p pointer) {
+	if d := h.Retry.Delayed; d != nil {
+		at := p.key("retry").key("delayed")
+		if d.Initial <= 0 {
+			c.errorf(at.key("initial"), "write for example 5s", "retries without a wait are what retry.immediate is for")
+		}
+		if d.Max < d.Initial {
+			c.errorf(at.key("max"), "make it at least initial", "it is shorter than the first wait")
+		}
+	}
+	if h.Overtake && h.Ordering == pipeline.OrderingNone {
+		c.errorf(p.key("overtake"), "remove it, or set ordering", "without an order nobody is held up")
+	}
+	if h.HoldKey && h.Ordering == pipeline.OrderingNone {
+		c.errorf(p.key("hold_key"), "remove it, or set ordering: key", "without an order there is no key to hold")
 	}
 }
 
@@ -223,9 +265,12 @@ func (h *handlerConfig) handler(name string) pipeline.Handler {
 		InFlightBytes: int64(h.InFlightBytes),
 		Start:         pipeline.Start(h.Start),
 		Timeout:       h.Timeout,
-		Retry:         pipeline.Retry{Immediate: h.Retry.Immediate, Initial: h.Retry.Initial},
+		Retry:         pipeline.Retry{Immediate: h.Retry.Immediate, Initial: h.Retry.Initial, Delayed: h.Retry.Delayed.delayed()},
+		Overtake:      h.Overtake,
+		HoldKey:       h.HoldKey,
 		Breaker:       pipeline.Breaker{Failures: h.Breaker.Failures, Window: h.Breaker.Window, OpenFor: h.Breaker.OpenFor},
 		Throttle:      pipeline.Throttle{PerSecond: h.Throttle.PerSecond, Burst: h.Throttle.Burst},
 		DeadLetter:    h.DeadLetter.Topic,
+		MaxReplays:    h.DeadLetter.MaxReplays,
 	}
 }

@@ -126,12 +126,18 @@ type Outgoing struct {
 	Message *message.Message
 }
 
-// Committer is a broker that can publish a message's outputs and acknowledge
-// the message in one transaction. in must be a message of this broker that is
-// not settled yet. When Commit returns nil both have happened; in must still
-// be acked to free its place. When it returns an error neither has.
+// Committer is a broker that can publish a message's outputs, acknowledge the
+// message, and make changes of the store, in one transaction. in is a message
+// of this broker that is not settled yet, or one of our own making, for which
+// there is nothing to acknowledge. When Commit returns nil all has happened;
+// in must still be acked to free its place. When it returns an error nothing
+// has. Of a message that a Commit has acknowledged before, it does nothing.
 type Committer interface {
-	Commit(ctx context.Context, in *message.Message, out []Outgoing) error
+	Commit(ctx context.Context, in *message.Message, out []Outgoing, writes ...pipeline.Write) error
+
+	// Home names the file whose transaction a write joins, as store.Store's
+	// does: only writes of a store with the same home may be given to Commit.
+	Home() string
 }
 
 // Historian is a broker that knows of messages that are gone.

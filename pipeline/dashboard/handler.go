@@ -17,6 +17,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // Options are what the surface shows and does.
@@ -24,6 +25,7 @@ type Options struct {
 	Version  string
 	Config   string // version of the effective config
 	Metrics  prometheus.Gatherer
+	Store    store.Store
 	Topic    func(name string) (pipeline.Topic, bool)
 	Broker   func(name string) (broker.Broker, bool)
 	Problems func() []string                             // why the pipeline is not ready; empty: it is

@@ -12,24 +12,44 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 )
 
-// sender returns how routes publish. Where all outputs are on the broker
-// that the input came from, and that broker can, outputs and acknowledgement
-// are one transaction; else each topic's publisher confirms its own.
+// sender returns how routes make outcomes durable. Where all outputs are on
+// the broker that the input came from, and that broker can, outputs and
+// acknowledgement are one transaction, and the store's writes with them if it
+// is in the same file. Else each topic's publisher confirms its own, and the
+// store commits when all have.
 func (e *Engine) sender() middleware.Send {
-	return func(ctx context.Context, in *message.Message, out []middleware.Output) []error {
+	return func(ctx context.Context, in *message.Message, out []middleware.Output, writes []pipeline.Write) ([]error, error) {
 		for _, o := range out {
 			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
 		}
-		claim, _ := broker.ClaimOf(in)
-		if claim == nil { // a message of our own making: there is nothing to acknowledge
-			return e.publish(out)
+		if c := e.committer(in, out, writes); c != nil {
+			return commit(ctx, c, in, out, writes)
 		}
-		committer, can := e.opts.Brokers[claim.Broker()].(broker.Committer)
-		if can && e.allOn(claim.Broker(), out) {
-			return commit(ctx, committer, in, out)
+		each := e.publish(out)
+		if len(writes) == 0 || errors.Join(each...) != nil {
+			return each, nil
 		}
-		return e.publish(out)
+		return each, e.opts.Store.Do(ctx, writes...)
 	}
+}
+
+// committer returns the broker that can make the whole outcome one
+// transaction, or nil.
+func (e *Engine) committer(in *message.Message, out []middleware.Output, writes []pipeline.Write) broker.Committer {
+	var name string
+	switch claim, _ := broker.ClaimOf(in); {
+	case claim != nil:
+		name = claim.Broker()
+	case len(out) > 0 && len(writes) > 0: // a message of our own making: nothing to acknowledge, but two to agree
+		name = e.opts.Pipeline.Topics[out[0].Topic].Broker
+	default:
+		return nil
+	}
+	c, can := e.opts.Brokers[name].(broker.Committer)
+	if !can || !e.allOn(name, out) || len(writes) > 0 && c.Home() != e.opts.Store.Home() {
+		return nil
+	}
+	return c
 }
 
 func (e *Engine) allOn(name string, out []middleware.Output) bool {
@@ -41,32 +61,33 @@ func (e *Engine) allOn(name string, out []middleware.Output) bool {
 	return true
 }
 
-// commit publishes out and settles in, together or not at all.
-func commit(ctx context.Context, c broker.Committer, in *message.Message, out []middleware.Output) []error {
+// commit publishes out, settles in and makes the writes, together or not at
+// all.
+func commit(ctx context.Context, c broker.Committer, in *message.Message, out []middleware.Output, writes []pipeline.Write) ([]error, error) {
 	outgoing := make([]broker.Outgoing, len(out))
 	for i, o := range out {
 		outgoing[i] = broker.Outgoing{Topic: o.Topic, Message: o.Message}
 	}
-	errs := make([]error, len(out))
-	err := c.Commit(ctx, in, outgoing)
+	each := make([]error, len(out))
+	err := c.Commit(ctx, in, outgoing, writes...)
 	if err == nil {
-		return errs
+		return each, nil
 	}
-	var each *broker.PublishError
-	if errors.As(err, &each) && len(each.Errs) == len(out) && pipeline.IsPermanent(err) {
-		// None was published; those without an error of their own are only
-		// waiting for the others.
-		for i := range errs {
-			if errs[i] = each.Errs[i]; errs[i] == nil {
-				errs[i] = errors.New("not published: another output of the same message was refused")
-			}
+	var refused *broker.PublishError
+	if !errors.As(err, &refused) || len(refused.Errs) != len(out) || !pipeline.IsPermanent(err) {
+		for i := range each {
+			each[i] = err
 		}
-		return errs
+		return each, err
 	}
-	for i := range errs {
-		errs[i] = err
+	// None was published; those without an error of their own are only
+	// waiting for the others.
+	for i := range each {
+		if each[i] = refused.Errs[i]; each[i] == nil {
+			each[i] = errors.New("not published: another output of the same message was refused")
+		}
 	}
-	return errs
+	return each, nil
 }
 
 // publish sends out topic by topic, each batch at once.

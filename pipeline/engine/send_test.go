@@ -17,7 +17,8 @@ func TestSend_OfOurOwnMaking(t *testing.T) {
 	r := newRig(t, pass, nil)
 	defer func() { require.NoError(t, r.Stop(context.Background())) }()
 	in, out := message.NewMessage("in", nil), message.NewMessage("out", nil)
-	errs := r.sender()(t.Context(), in, []middleware.Output{{Topic: "out", Message: out}})
-	require.Equal(t, []error{nil}, errs)
+	each, err := r.sender()(t.Context(), in, []middleware.Output{{Topic: "out", Message: out}}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []error{nil}, each)
 	require.Equal(t, []*message.Message{out}, r.fake.on("out"))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/engine"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // Options are what a program may put into Waybill.
@@ -38,6 +39,7 @@ type App struct {
 	log      *slog.Logger
 	metrics  *prometheus.Registry
 	brokers  map[string]broker.Broker
+	store    store.Store
 	engine   *engine.Engine
 	seeds    []seed
 	stops    []stop
@@ -78,8 +80,12 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("brokers", func(context.Context) error { return closeBrokers(a.brokers) })
+	if a.store, err = openStore(a.pipeline); err != nil {
+		return err
+	}
+	a.onStop("store", func(context.Context) error { return a.store.Close() })
 	a.engine, err = engine.New(engine.Options{
-		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers,
+		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store,
 		Log: a.log, Metrics: a.metrics, Tracer: a.opts.Tracer,
 	})
 	if err != nil {
@@ -88,6 +94,7 @@ func (a *App) setup() error {
 	a.onStop("engine", a.engine.Stop)
 	return a.listen(dashboard.New(dashboard.Options{
 		Version: Version(), Config: a.pipeline.Version, Metrics: a.metrics,
+		Store:    a.store,
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return a.engine.State().Problems() },

@@ -48,6 +48,7 @@ func newBench(p pipeline.Pipeline, opts Options, handler, topic string) (*bench,
 	if b.broker.Driver == pipeline.DriverEmbedded { // on the same disk, beside the file in use
 		b.broker.Path = filepath.Join(dir, "bench.db")
 	}
+	p.Store = pipeline.Store{File: filepath.Join(dir, "bench.db")}
 	p.Data, p.Instance, p.HTTP.Listen = dir, "", "off"
 	p.Brokers = map[string]pipeline.Broker{b.broker.Name: b.broker}
 	dead := pipeline.Topic{Name: b.handler.DeadLetter, Broker: b.broker.Name, DeadLetter: true, Provision: pipeline.ProvisionCreate}

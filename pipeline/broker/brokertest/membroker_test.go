@@ -282,7 +282,9 @@ func (p memPublisher) Publish(topic string, msgs ...*message.Message) error {
 	return broker.PublishFailed(errs)
 }
 
-func (b *memBroker) Commit(_ context.Context, in *message.Message, out []broker.Outgoing) error {
+func (b *memBroker) Home() string { return "" }
+
+func (b *memBroker) Commit(_ context.Context, in *message.Message, out []broker.Outgoing, _ ...pipeline.Write) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, o := range out {

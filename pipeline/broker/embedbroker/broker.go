@@ -134,21 +134,34 @@ func (b *embedBroker) refuse(name string, msg *message.Message) error {
 	return nil
 }
 
+// Home implements broker.Committer.
+func (b *embedBroker) Home() string { return b.log.file.Path() }
+
 // Commit implements broker.Committer.
-func (b *embedBroker) Commit(ctx context.Context, in *message.Message, out []broker.Outgoing) error {
+func (b *embedBroker) Commit(ctx context.Context, in *message.Message, out []broker.Outgoing, writes ...pipeline.Write) error {
 	claim, pos := broker.ClaimOf(in)
-	value, ok := b.log.claims.Load(claim)
-	if !ok {
-		return errEnded
+	var c *cursor // nil: a message of our own making
+	if claim != nil {
+		value, ok := b.log.claims.Load(claim)
+		if !ok {
+			return errEnded
+		}
+		c = value.(*cursor) //nolint:forcetypeassert // nothing else is stored
 	}
-	c := value.(*cursor) //nolint:forcetypeassert // nothing else is stored
 	topics, err := b.destinations(ctx, out)
 	if err != nil {
 		return err
 	}
 	return writeError(b.log.write(ctx, func(tx *sqlitefile.Tx) error {
-		if marked, err := c.finish(tx, claim, pos); err != nil || marked == 0 {
-			return err // 0: a repeat of a commit that went through
+		if c != nil {
+			if marked, err := c.finish(tx, claim, pos); err != nil || marked == 0 {
+				return err // 0: a repeat of a commit that went through
+			}
+		}
+		for _, write := range writes {
+			if err := write(tx); err != nil {
+				return err
+			}
 		}
 		for i, o := range out {
 			if err := topics[i].append(tx, o.Message); err != nil {

@@ -2,6 +2,7 @@ package embedbroker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -107,9 +108,38 @@ func TestCommit_OfAFormerReader(t *testing.T) {
 	rows, err := b.Inspect(t.Context(), nil, []broker.Subscription{sub})
 	require.NoError(t, err)
 	require.Zero(t, rows[0].Ready)
+}
 
-	err = b.Commit(t.Context(), message.NewMessage("own", nil), out)
-	require.ErrorIs(t, err, errEnded, "a message of our own making")
+// TestCommit_Writes: the writes of an outcome happen with its outputs or not at
+// all, also for a message of our own making, which has no place in the log.
+func TestCommit_Writes(t *testing.T) {
+	t.Parallel()
+	b, sub := newTest(t), testSub("h")
+	provision(t, b, sub)
+	own := message.NewMessage("own", nil)
+	count := func(id string) int {
+		var n int
+		require.NoError(t, b.log.file.Reader().QueryRow("SELECT count(*) FROM cursor WHERE name = ?", id).Scan(&n))
+		return n
+	}
+	write := func(id string, err error) pipeline.Write {
+		return func(tx any) error {
+			_, failed := tx.(*sqlitefile.Tx).Exec("INSERT INTO cursor (name, topic, upto) VALUES (?, 1, 0)", id)
+			return errors.Join(failed, err)
+		}
+	}
+	out := func(id string) []broker.Outgoing {
+		return []broker.Outgoing{{Topic: "out", Message: message.NewMessage(id, nil)}}
+	}
+	boom := errors.New("boom")
+	require.ErrorIs(t, b.Commit(t.Context(), own, out("void"), write("a", nil), write("b", boom)), boom)
+	require.Empty(t, listed(t, b, "out"))
+	require.Zero(t, count("a"))
+	require.NoError(t, b.Commit(t.Context(), own, out("done"), write("a", nil), write("b", nil)))
+	require.Equal(t, []string{"done"}, listed(t, b, "out"))
+	require.Equal(t, 1, count("a"))
+	require.Equal(t, 1, count("b"))
+	require.Equal(t, b.log.file.Path(), b.Home())
 }
 
 // TestCommit_Again: the outputs of a message that is committed twice are there

@@ -1,0 +1,32 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/pgstore"
+	"github.com/waybill-dev/waybill/pipeline/store/sqlitestore"
+)
+
+// openTimeout bounds how long opening a store waits for its server, and for
+// other instances that bring its tables up to date.
+const openTimeout = time.Minute
+
+// openStore opens the pipeline's store and brings its tables up to date.
+func openStore(p pipeline.Pipeline) (store.Store, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	var s store.Store
+	var err error
+	if p.Store.File != "" {
+		s, err = sqlitestore.Open(ctx, p.Store.File, store.Options{})
+	} else {
+		s, err = pgstore.Open(ctx, p.Store.URL.Reveal(), store.Options{})
+	}
+	if err != nil { // s is a nil pointer of a driver then
+		return nil, err
+	}
+	return s, nil
+}
