@@ -9,6 +9,8 @@
 //     waits behind it because it has the same key.
 //   - The message log (Log): what happened to each message in each handler.
 //   - The audit log (Audit): what people did, and why.
+//   - Selections and replays (Selections, Replays): which letters are sent back,
+//     how, and what became of each.
 //
 // Drivers are sqlitestore, for one process, and pgstore, for several. Package
 // storetest is the suite that both pass.
@@ -24,7 +26,7 @@
 // What belongs to the outcome of a message must happen together with its
 // acknowledgement, or before it, never after. So the methods for it (Bury,
 // MoveLetter, CloseLetter, FinishReceipt, FreeReceipt, Delay, EndDelayed,
-// DelayAgain, Requeue, Unpark, Record) do nothing but prepare a pipeline.Write, and whoever records the
+// DelayAgain, Requeue, Unpark, Record, ReviseLetter, AdvanceReplay) do nothing but prepare a pipeline.Write, and whoever records the
 // outcome chooses the transaction:
 //
 //	writes := []pipeline.Write{

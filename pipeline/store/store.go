@@ -20,6 +20,8 @@ type Store interface {
 	Delayed
 	Log
 	Audit
+	Selections
+	Replays
 
 	// Do makes the writes in one transaction of the store's own, all or none.
 	// A nil Write is left out.

@@ -9,14 +9,19 @@ import (
 
 // EditLetter implements store.DeadLetters.
 func (s *Store) EditLetter(ctx context.Context, id, version int64, c store.Content, with ...pipeline.Write) (int64, error) {
-	headers, err := encodeHeaders(c.Headers)
-	if err != nil {
-		return 0, wrap("edit dead letter", err)
-	}
-	err = s.update(ctx, "edit dead letter", func(tx Tx) error {
+	return version + 1, s.Do(ctx, append([]pipeline.Write{s.ReviseLetter(id, version, c)}, with...)...)
+}
+
+// ReviseLetter implements store.Replays.
+func (s *Store) ReviseLetter(id, version int64, c store.Content) pipeline.Write {
+	return s.write("edit dead letter", func(tx Tx) error {
+		headers, err := encodeHeaders(c.Headers)
+		if err != nil {
+			return err
+		}
 		// Two at a time: both see the version, the second waits here for the
 		// first and changes nothing below.
-		_, err := tx.Exec(`INSERT INTO dead_original (id, headers, payload)
+		_, err = tx.Exec(`INSERT INTO dead_original (id, headers, payload)
 			SELECT id, headers, payload FROM dead_letter WHERE id = $1 AND version = $2 AND state = 'DEAD' ON CONFLICT DO NOTHING`, id, version)
 		if err != nil {
 			return err
@@ -27,15 +32,11 @@ func (s *Store) EditLetter(ctx context.Context, id, version int64, c store.Conte
 		}
 		edited, err := tx.Exec(`UPDATE dead_letter SET headers = $3, payload = $4, form = $5, edited = 1, version = version + 1, changed_at = $6
 			WHERE id = $1 AND version = $2 AND state = 'DEAD'`, id, version, headers, bytesOf(c.Payload), formOf(c.Payload), micros(now))
-		switch {
-		case err != nil:
-			return err
-		case edited == 0:
-			return refused(tx, id)
+		if err == nil && edited == 0 {
+			err = refused(tx, id)
 		}
-		return all(tx, with)
+		return err
 	})
-	return version + 1, err
 }
 
 // Original implements store.DeadLetters.
