@@ -41,6 +41,7 @@ type DeadLetter struct {
 
 	Deaths  int // copies that were buried
 	Replays int
+	Parked  bool // it was replayed too often: it came from its handler's parking topic
 	Note    string
 	Buried  time.Time // the first death's archiving
 	Changed time.Time
@@ -57,7 +58,7 @@ type DeadLetters interface {
 	// note, and keeps its content if that was edited. A copy that was buried
 	// before changes nothing. Messages whose id is a hash of their content
 	// (pipeline.MetaIDSource) share ids; each copy of those is a letter of its
-	// own. Of l it reads Handler to Last, Copy, Replays and Content; what is no
+	// own. Of l it reads Handler to Last, Copy, Replays, Parked and Content; what is no
 	// text among them is made one, but for ids, key and content, which stay as
 	// they are. ErrInvalid: Handler, Message or Copy is missing.
 	Bury(l DeadLetter) pipeline.Write
@@ -76,15 +77,17 @@ type DeadLetters interface {
 
 	// EditLetter replaces the content of a Dead letter that still has this
 	// version, and keeps the original if it is the first edit. It returns the
-	// new version. ErrConflict: it was changed meanwhile, or is not Dead.
-	EditLetter(ctx context.Context, id, version int64, c Content) (int64, error)
+	// new version. ErrConflict: it was changed meanwhile, or is not Dead. with is
+	// made in the same transaction.
+	EditLetter(ctx context.Context, id, version int64, c Content, with ...pipeline.Write) (int64, error)
 
 	// Original returns a letter's content as it died.
 	Original(ctx context.Context, id int64) (Content, error)
 
-	// NoteLetter and NoteGroup set what a person has to say; "" removes it.
-	NoteLetter(ctx context.Context, id int64, text string) error
-	NoteGroup(ctx context.Context, handler, fingerprint, text string) error
+	// NoteLetter and NoteGroup set what a person has to say; "" removes it. with
+	// is made in the same transaction.
+	NoteLetter(ctx context.Context, id int64, text string, with ...pipeline.Write) error
+	NoteGroup(ctx context.Context, handler, fingerprint, text string, with ...pipeline.Write) error
 
 	// Letter returns one letter.
 	Letter(ctx context.Context, id int64) (DeadLetter, error)
@@ -124,6 +127,12 @@ type MoveAll struct {
 	To      State
 	Expires time.Time // as in Move
 	Limit   int       // at most MaxPage, which is also the default
+
+	// With returns what belongs to the change, to be made in its transaction. It
+	// is given the letters that were moved, without Payload, Headers and Stack,
+	// in no order, and is not called where there are none. It may be called
+	// again for the same ones. Nil: nothing does.
+	With func(moved []DeadLetter) []pipeline.Write
 }
 
 // LetterQuery asks for a page of letters.

@@ -8,6 +8,7 @@
 //   - Delayed messages (Delayed): what waits for its next attempt, and what
 //     waits behind it because it has the same key.
 //   - The message log (Log): what happened to each message in each handler.
+//   - The audit log (Audit): what people did, and why.
 //
 // Drivers are sqlitestore, for one process, and pgstore, for several. Package
 // storetest is the suite that both pass.
@@ -23,7 +24,7 @@
 // What belongs to the outcome of a message must happen together with its
 // acknowledgement, or before it, never after. So the methods for it (Bury,
 // MoveLetter, CloseLetter, FinishReceipt, FreeReceipt, Delay, EndDelayed,
-// DelayAgain) do nothing but prepare a pipeline.Write, and whoever records the
+// DelayAgain, Record) do nothing but prepare a pipeline.Write, and whoever records the
 // outcome chooses the transaction:
 //
 //	writes := []pipeline.Write{

@@ -26,6 +26,7 @@ const (
 	FieldError       Field = "error"
 	FieldErrorType   Field = "error_type"
 	FieldFingerprint Field = "fingerprint"
+	FieldParked      Field = "parked" // true or false, of dead letters
 
 	FieldHeader  Field = "header"  // the header Name
 	FieldPointer Field = "pointer" // the scalar at the JSON Pointer Name, as text
@@ -175,7 +176,7 @@ func (f Filter) Time() (time.Time, error) {
 func (f Field) known() bool {
 	switch f {
 	case FieldMessage, FieldHandler, FieldTopic, FieldKey, FieldCorrelation, FieldState, FieldReason, FieldError,
-		FieldErrorType, FieldFingerprint, FieldHeader, FieldPointer, FieldText, FieldTime:
+		FieldErrorType, FieldFingerprint, FieldParked, FieldHeader, FieldPointer, FieldText, FieldTime:
 		return true
 	}
 	return false

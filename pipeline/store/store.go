@@ -19,6 +19,7 @@ type Store interface {
 	Receipts
 	Delayed
 	Log
+	Audit
 
 	// Do makes the writes in one transaction of the store's own, all or none.
 	// A nil Write is left out.

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ var paths = []string{
 
 var values = []string{
 	"A1", "1.50", "1.5", "100", "1e2", "true", "10", "x", "v", "zero", "slash", "quote", "first", "café / \"q\"", "tEXT", "text",
-	"303", "\\", "É", "Ã", "", "42", "t-1", "k-1", "m-1", "m-", "50%", "_", "DEAD", "ARCHIVED", "503", "é", "5",
+	"303", "\\", "É", "Ã", "", "42", "t-1", "k-1", "m-1", "m-", "false", "50%", "_", "DEAD", "ARCHIVED", "503", "é", "5",
 }
 
 func anyFilter(depth int) *rapid.Generator[store.Filter] {
@@ -74,7 +75,7 @@ func anyFilter(depth int) *rapid.Generator[store.Filter] {
 		return store.Filter{
 			Field: rapid.SampledFrom([]store.Field{
 				store.FieldMessage, store.FieldHandler, store.FieldTopic, store.FieldKey, store.FieldCorrelation, store.FieldState,
-				store.FieldReason, store.FieldError, store.FieldErrorType, store.FieldFingerprint,
+				store.FieldReason, store.FieldError, store.FieldErrorType, store.FieldFingerprint, store.FieldParked,
 			}).Draw(r, "field"), Op: op.Draw(r, "op"), Value: value.Draw(r, "value"),
 		}
 	})
@@ -86,6 +87,7 @@ func record(l store.DeadLetter) *store.Record {
 			store.FieldMessage: l.Message, store.FieldHandler: l.Handler, store.FieldTopic: l.Topic, store.FieldKey: l.Key,
 			store.FieldCorrelation: l.Correlation, store.FieldState: string(l.State), store.FieldReason: string(l.Reason),
 			store.FieldError: l.Error, store.FieldErrorType: l.ErrorType, store.FieldFingerprint: l.Fingerprint,
+			store.FieldParked: strconv.FormatBool(l.Parked),
 		},
 		Time: l.Last, Content: l.Content,
 	}
@@ -100,6 +102,7 @@ func filters(t *testing.T, h Harness) {
 		if n%3 == 0 {
 			l.Headers = map[string]string{"a/b~c": "x", "it's": "quote", "": "empty", "bytes": "\xff\x00"}
 		}
+		l.Parked = n%4 == 1
 		if n == 4 {
 			l.Error, l.Reason = "", pipeline.ReasonInvalid
 		}

@@ -17,6 +17,7 @@ func deadLetters(t *testing.T, h Harness) {
 		t.Parallel()
 		s, c := h.fresh(t)
 		want := letter(1)
+		want.Parked = true
 		got := bury(t, s, want)[0]
 		got, err := s.Letter(t.Context(), got.ID)
 		require.NoError(t, err)

@@ -3,11 +3,12 @@ package sqlstore
 import (
 	"context"
 
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // EditLetter implements store.DeadLetters.
-func (s *Store) EditLetter(ctx context.Context, id, version int64, c store.Content) (int64, error) {
+func (s *Store) EditLetter(ctx context.Context, id, version int64, c store.Content, with ...pipeline.Write) (int64, error) {
 	headers, err := encodeHeaders(c.Headers)
 	if err != nil {
 		return 0, wrap("edit dead letter", err)
@@ -26,10 +27,13 @@ func (s *Store) EditLetter(ctx context.Context, id, version int64, c store.Conte
 		}
 		edited, err := tx.Exec(`UPDATE dead_letter SET headers = $3, payload = $4, form = $5, edited = 1, version = version + 1, changed_at = $6
 			WHERE id = $1 AND version = $2 AND state = 'DEAD'`, id, version, headers, bytesOf(c.Payload), formOf(c.Payload), micros(now))
-		if err != nil || edited == 1 {
+		switch {
+		case err != nil:
 			return err
+		case edited == 0:
+			return refused(tx, id)
 		}
-		return refused(tx, id)
+		return all(tx, with)
 	})
 	return version + 1, err
 }
@@ -55,21 +59,24 @@ func (s *Store) Original(ctx context.Context, id int64) (c store.Content, err er
 }
 
 // NoteLetter implements store.DeadLetters.
-func (s *Store) NoteLetter(ctx context.Context, id int64, text string) error {
-	return s.note(ctx, "UPDATE dead_letter SET note = $1, version = version + 1 WHERE id = $2", show(text), id)
+func (s *Store) NoteLetter(ctx context.Context, id int64, text string, with ...pipeline.Write) error {
+	return s.note(ctx, with, "UPDATE dead_letter SET note = $1, version = version + 1 WHERE id = $2", show(text), id)
 }
 
 // NoteGroup implements store.DeadLetters.
-func (s *Store) NoteGroup(ctx context.Context, handler, fingerprint, text string) error {
-	return s.note(ctx, "UPDATE dead_group SET note = $1 WHERE handler = $2 AND fingerprint = $3", show(text), handler, fingerprint)
+func (s *Store) NoteGroup(ctx context.Context, handler, fingerprint, text string, with ...pipeline.Write) error {
+	return s.note(ctx, with, "UPDATE dead_group SET note = $1 WHERE handler = $2 AND fingerprint = $3", show(text), handler, fingerprint)
 }
 
-func (s *Store) note(ctx context.Context, statement string, args ...any) error {
+func (s *Store) note(ctx context.Context, with []pipeline.Write, statement string, args ...any) error {
 	return s.update(ctx, "set note", func(tx Tx) error {
 		noted, err := tx.Exec(statement, args...)
-		if err == nil && noted == 0 {
-			err = store.ErrNotFound
+		switch {
+		case err != nil:
+			return err
+		case noted == 0:
+			return store.ErrNotFound
 		}
-		return err
+		return all(tx, with)
 	})
 }

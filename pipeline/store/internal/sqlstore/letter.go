@@ -16,6 +16,7 @@ var letterColumns = columns{
 		store.FieldMessage: "message", store.FieldHandler: "handler", store.FieldTopic: "topic", store.FieldKey: "msg_key",
 		store.FieldCorrelation: "correlation", store.FieldState: "state", store.FieldReason: "reason",
 		store.FieldError: "error", store.FieldErrorType: "error_type", store.FieldFingerprint: "fingerprint",
+		store.FieldParked: "(CASE parked WHEN 1 THEN 'true' ELSE 'false' END)",
 	},
 	time: "last_at", headers: "headers", form: "form", payload: "payload", text: "error",
 }
@@ -23,14 +24,14 @@ var letterColumns = columns{
 const insertLetter = `
 INSERT INTO dead_letter (handler, message, twin, state, version, topic, subscription, part, place, msg_key, correlation,
 	reason, error, error_type, stack, fingerprint, attempts, first_at, last_at, deaths, replays, note,
-	buried_at, changed_at, expires_at, edited, form, headers, payload)
-VALUES ($1, $2, $3, 'DEAD', 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1, $18, '', $19, $19, 0, 0, $20, $21, $22)
+	buried_at, changed_at, expires_at, edited, form, headers, payload, parked)
+VALUES ($1, $2, $3, 'DEAD', 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1, $18, '', $19, $19, 0, 0, $20, $21, $22, $23)
 ON CONFLICT (handler, message, twin) DO UPDATE SET
 	state = 'DEAD', version = dead_letter.version + 1, topic = excluded.topic, subscription = excluded.subscription,
 	part = excluded.part, place = excluded.place, msg_key = excluded.msg_key, correlation = excluded.correlation,
 	reason = excluded.reason, error = excluded.error, error_type = excluded.error_type, stack = excluded.stack,
 	fingerprint = excluded.fingerprint, attempts = excluded.attempts, first_at = excluded.first_at, last_at = excluded.last_at,
-	deaths = dead_letter.deaths + 1, changed_at = excluded.changed_at, expires_at = 0,
+	parked = excluded.parked, deaths = dead_letter.deaths + 1, changed_at = excluded.changed_at, expires_at = 0,
 	replays = CASE WHEN dead_letter.replays > excluded.replays THEN dead_letter.replays ELSE excluded.replays END,
 	form = CASE dead_letter.edited WHEN 1 THEN dead_letter.form ELSE excluded.form END,
 	headers = CASE dead_letter.edited WHEN 1 THEN dead_letter.headers ELSE excluded.headers END,
@@ -65,33 +66,33 @@ func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
 		_, err = tx.Exec(insertLetter, l.Handler, message, twin, show(l.Topic), show(l.Subscription), int64(l.Partition), l.Offset,
 			encodeText(l.Key), encodeText(l.Correlation), show(string(l.Reason)), show(l.Error), show(l.ErrorType), show(l.Stack),
 			show(l.Fingerprint), l.Attempts, micros(l.First), micros(l.Last), l.Replays, micros(now),
-			formOf(l.Payload), headers, bytesOf(l.Payload))
+			formOf(l.Payload), headers, bytesOf(l.Payload), truth(l.Parked))
 		return err
 	})
 }
 
-const selectLetter = `
-SELECT id, handler, message, state, version, topic, subscription, part, place, msg_key, correlation, reason, error, error_type,
-	fingerprint, attempts, first_at, last_at, deaths, replays, note, buried_at, changed_at, expires_at, edited, `
+const letterFields = `id, handler, message, state, version, topic, subscription, part, place, msg_key, correlation, reason, error, error_type,
+	fingerprint, attempts, first_at, last_at, deaths, replays, note, buried_at, changed_at, expires_at, edited, parked, `
 
 const (
-	wholeLetter = selectLetter + "stack, headers, payload FROM dead_letter "
-	bareLetter  = selectLetter + "'', '{}', NULL FROM dead_letter "
+	bareFields  = letterFields + "'', '{}', NULL "
+	wholeLetter = "SELECT " + letterFields + "stack, headers, payload FROM dead_letter "
+	bareLetter  = "SELECT " + bareFields + "FROM dead_letter "
 )
 
 func scanLetter(scan func(...any) error) (l store.DeadLetter, err error) {
-	var first, last, buried, changed, expires, edited int64
+	var first, last, buried, changed, expires, edited, parked int64
 	var headers string
 	err = scan(&l.ID, &l.Handler, &l.Message, &l.State, &l.Version, &l.Topic, &l.Subscription, &l.Partition, &l.Offset, &l.Key,
 		&l.Correlation, &l.Reason, &l.Error, &l.ErrorType, &l.Fingerprint, &l.Attempts, &first, &last, &l.Deaths, &l.Replays,
-		&l.Note, &buried, &changed, &expires, &edited, &l.Stack, &headers, &l.Payload)
+		&l.Note, &buried, &changed, &expires, &edited, &parked, &l.Stack, &headers, &l.Payload)
 	if err != nil {
 		return l, err
 	}
 	l.Message, l.Key, l.Correlation = decodeText(l.Message), decodeText(l.Key), decodeText(l.Correlation)
 	l.First, l.Last = fromMicros(first), fromMicros(last)
 	l.Buried, l.Changed, l.Expires = fromMicros(buried), fromMicros(changed), fromMicros(expires)
-	l.Edited = edited == 1
+	l.Edited, l.Parked = edited == 1, parked == 1
 	l.Headers, err = decodeHeaders(headers)
 	return l, err
 }
@@ -216,8 +217,9 @@ func (s *Store) MoveLetters(ctx context.Context, m store.MoveAll) (n int, err er
 	if !store.CanMove(m.From, m.To) {
 		return 0, fmt.Errorf("%s: %w: not from %s", what, store.ErrConflict, m.From)
 	}
-	var moved int64
+	var moved []store.DeadLetter
 	err = s.update(ctx, what, func(tx Tx) error {
+		moved = nil
 		now, err := s.clock(tx)
 		if err != nil {
 			return err
@@ -228,11 +230,22 @@ func (s *Store) MoveLetters(ctx context.Context, m store.MoveAll) (n int, err er
 			return err
 		}
 		// The state is asked for again: another transaction may have been first.
-		moved, err = tx.Exec(`UPDATE dead_letter SET state = $1, version = version + 1, changed_at = $2, expires_at = $3, replays = replays + $4
-			WHERE state = $5 AND id IN (SELECT id FROM dead_letter WHERE state = $5 AND `+where+` ORDER BY id LIMIT $6)`, args...)
-		return err
+		err = tx.Query(`UPDATE dead_letter SET state = $1, version = version + 1, changed_at = $2, expires_at = $3, replays = replays + $4
+			WHERE state = $5 AND id IN (SELECT id FROM dead_letter WHERE state = $5 AND `+where+` ORDER BY id LIMIT $6)
+			RETURNING `+bareFields, func(scan func(...any) error) error {
+			l, err := scanLetter(scan)
+			moved = append(moved, l)
+			return err
+		}, args...)
+		if err != nil || m.With == nil || len(moved) == 0 {
+			return err
+		}
+		return all(tx, m.With(moved))
 	})
-	return int(moved), err
+	if err != nil {
+		return 0, err
+	}
+	return len(moved), nil
 }
 
 // CloseLetter implements store.DeadLetters.

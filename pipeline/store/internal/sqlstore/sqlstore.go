@@ -65,17 +65,20 @@ func New(db Database, dialect Dialect, opts store.Options) *Store {
 
 // Do implements store.Store.
 func (s *Store) Do(ctx context.Context, writes ...pipeline.Write) error {
-	return s.db.Update(ctx, func(tx Tx) error {
-		for _, write := range writes {
-			if write == nil {
-				continue
-			}
-			if err := write(tx); err != nil {
-				return err
-			}
+	return s.db.Update(ctx, func(tx Tx) error { return all(tx, writes) })
+}
+
+// all makes the writes in a transaction.
+func all(tx Tx, writes []pipeline.Write) error {
+	for _, write := range writes {
+		if write == nil {
+			continue
 		}
-		return nil
-	})
+		if err := write(tx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write makes a pipeline.Write of fn.
