@@ -14,17 +14,28 @@ type DelayedMessage struct {
 	Message string // the message's id
 	// Copy is "" for a message whose id is its own. For one whose id equal
 	// messages share it tells copies apart, as far as the caller can.
-	Copy     string
-	Topic    string // where it was read
-	Key      string // what orders it; "": nothing does
-	Due      time.Time
-	Attempts int             // runs of the handler so far, over all instances
-	First    time.Time       // the first failure; zero: it only waits behind another
-	Reason   pipeline.Reason // of the last failure
-	Error    string
-	Overtake bool // it neither waits for others of its key nor makes them wait
-	Replay   bool // it is a dead letter on its way back
+	Copy      string
+	Topic     string // where it was read
+	Partition int32  // and its place there; 0 where the broker has none
+	Offset    int64  // -1 where the broker has none
+	Key       string // what orders it: its lane; "": nothing does
+	Due       time.Time
+	Attempts  int             // runs of the handler so far, over all instances
+	Rounds    int             // delayed retries so far, this one included; 0: it only waits behind another, or is a replay
+	First     time.Time       // the first failure; zero: none yet
+	Reason    pipeline.Reason // of the last failure
+	Error     string
+	Overtake  bool // it neither waits for others of its key nor makes them wait
+	Parked    bool // it is never due: a dead letter's, which holds its key until Requeue or Unpark
+	Replay    bool // it is a dead letter on its way back
+	Replays   int  // how often it was replayed
 	Content
+}
+
+// DelayedCount says how many messages wait in a handler.
+type DelayedCount struct {
+	Waiting int64 // for their time, or behind another of their key
+	Parked  int64 // of dead letters
 }
 
 // Lease is a delayed message in one instance's hands.
@@ -61,15 +72,34 @@ type Delayed interface {
 	// has been given to another or the message has ended; the outcome is void.
 	EndDelayed(l Lease) pipeline.Write
 
-	// DelayAgain gives a leased message back, with l's Due, Attempts, First,
-	// Reason, Error and Replay. It keeps its place in its key. ErrStaleToken as
-	// EndDelayed.
+	// DelayAgain gives a leased message back, with l's Due, Attempts, Rounds,
+	// First, Reason, Error, Parked, Replay and Replays. It keeps its place in
+	// its key. ErrStaleToken as EndDelayed.
 	DelayAgain(l Lease) pipeline.Write
+
+	// Requeue sends a dead letter's message back to its handler, due at m.Due,
+	// as a Replay. Where one of this handler and message is parked that one
+	// goes, with m's content and what m says of attempts and replays, and keeps
+	// its key and its place in it. Else it is as Delay.
+	Requeue(m DelayedMessage) pipeline.Write
+
+	// Unpark removes a parked message, whose dead letter needs no place any
+	// more, and lets the next of its key go. Where none is parked it does
+	// nothing.
+	Unpark(handler, message string) pipeline.Write
 
 	// HeldKeys lists the keys that a handler's delayed messages hold: later
 	// messages with them queue up behind, with Delay. Whoever takes over a lane
 	// asks once.
 	HeldKeys(ctx context.Context, handler string) ([]string, error)
+
+	// Holds reports whether a delayed message of the handler holds the key: it
+	// is asked of a key that HeldKeys had, or that was delayed since, before
+	// the next message of the key runs.
+	Holds(ctx context.Context, handler, key string) (bool, error)
+
+	// CountDelayed counts what waits, by handler. It looks at each.
+	CountDelayed(ctx context.Context) (map[string]DelayedCount, error)
 
 	// NextDue returns when LeaseDue will next have something for the handler,
 	// leases of others included; ok is false if nothing is there.

@@ -24,7 +24,7 @@
 // What belongs to the outcome of a message must happen together with its
 // acknowledgement, or before it, never after. So the methods for it (Bury,
 // MoveLetter, CloseLetter, FinishReceipt, FreeReceipt, Delay, EndDelayed,
-// DelayAgain, Record) do nothing but prepare a pipeline.Write, and whoever records the
+// DelayAgain, Requeue, Unpark, Record) do nothing but prepare a pipeline.Write, and whoever records the
 // outcome chooses the transaction:
 //
 //	writes := []pipeline.Write{

@@ -17,8 +17,8 @@ const ttl = time.Minute
 // waiting returns a delayed message of a key, due in so many seconds.
 func waiting(c *clock, name, key string, seconds int) store.DelayedMessage {
 	return store.DelayedMessage{
-		Handler: "prepare", Message: name, Topic: "orders-in", Key: key, Due: c.Now().Add(time.Duration(seconds) * time.Second),
-		Attempts: 2, First: c.Now(), Reason: pipeline.ReasonTimeout, Error: "no answer",
+		Handler: "prepare", Message: name, Topic: "orders-in", Partition: 2, Offset: 7, Key: key, Due: c.Now().Add(time.Duration(seconds) * time.Second),
+		Attempts: 2, Rounds: 1, Replays: 3, First: c.Now(), Reason: pipeline.ReasonTimeout, Error: "no answer",
 		Content: store.Content{Headers: map[string]string{"bytes": "\xff\x00"}, Payload: []byte("\x00{" + name)},
 	}
 }
@@ -113,7 +113,7 @@ func delayed(t *testing.T, h Harness) {
 		require.NoError(t, s.ExtendLease(t.Context(), l, ttl))
 		c.add(ttl / 2)
 		require.Empty(t, lease(t, s, 1))
-		l.Due, l.Attempts, l.Error = c.Now().Add(time.Hour), 3, "again"
+		l.Due, l.Attempts, l.Rounds, l.Replays, l.Error = c.Now().Add(time.Hour), 3, 2, 4, "again"
 		do(t, s, s.DelayAgain(l))
 		require.ErrorIs(t, s.ExtendLease(t.Context(), l, ttl), store.ErrStaleToken)
 		require.Empty(t, lease(t, s, 1))
@@ -206,6 +206,8 @@ func delayed(t *testing.T, h Harness) {
 			require.Equal(t, 1, n, name)
 		}
 	})
+
+	t.Run("AParkedOneHoldsItsKey", func(t *testing.T) { t.Parallel(); parked(t, h) })
 
 	t.Run("ByTheStoresOwnClock", func(t *testing.T) {
 		t.Parallel()

@@ -19,6 +19,7 @@ type row struct {
 	ready     time.Time
 	due       time.Time
 	token     string
+	parked    bool
 }
 
 type queue struct {
@@ -31,7 +32,7 @@ func (q *queue) leasable(now time.Time) []string {
 	var ready []*row
 	for i, r := range q.rows {
 		blocked := r.key != "" && !r.overtake && slices.ContainsFunc(q.rows[:i], func(o *row) bool { return o.key == r.key && !o.overtake })
-		if !blocked && !r.ready.After(now) {
+		if !blocked && !r.parked && !r.ready.After(now) {
 			ready = append(ready, r)
 		}
 	}
@@ -108,6 +109,38 @@ func delayedModel(t *testing.T, h Harness) {
 					}
 					require.NoError(r, err)
 					row.token, row.due, row.ready = "", l.Due, l.Due
+				})
+			},
+			"park": func(r *rapid.T) {
+				outcome(r, func(l store.Lease, row *row) {
+					l.Parked = true
+					err := s.Do(t.Context(), s.DelayAgain(l))
+					if row == nil || row.token != l.Token {
+						require.ErrorIs(r, err, store.ErrStaleToken)
+						return
+					}
+					require.NoError(r, err)
+					row.token, row.parked = "", true
+				})
+			},
+			"requeue": func(r *rapid.T) {
+				outcome(r, func(l store.Lease, known *row) {
+					l.Due = c.Now()
+					do(r, s, s.Requeue(l.DelayedMessage))
+					switch {
+					case known == nil:
+						q.rows = append(q.rows, &row{name: l.Message, key: l.Key, overtake: l.Overtake, ready: l.Due, due: l.Due})
+					case known.parked:
+						known.parked, known.due, known.ready = false, l.Due, l.Due
+					}
+				})
+			},
+			"unpark": func(r *rapid.T) {
+				outcome(r, func(l store.Lease, row *row) {
+					do(r, s, s.Unpark(handler, l.Message))
+					if row != nil && row.parked {
+						q.remove(l.Message)
+					}
 				})
 			},
 			"extend": func(r *rapid.T) {

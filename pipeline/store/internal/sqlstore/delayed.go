@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"math"
 	"slices"
 	"time"
 
@@ -16,27 +17,38 @@ import (
 // and in no index that LeaseDue looks at, so that what waits costs nothing.
 
 const insertDelayed = `
-INSERT INTO delayed (handler, message, copy, topic, msg_key, due_at, ready_at, blocked, token, leases, attempts, first_at,
-	reason, error, overtake, replay, headers, payload)
-VALUES ($1, $2, $3, $4, $5, $6, $6, $7, '', 0, $8, $9, $10, $11, $12, $13, $14, $15)
+INSERT INTO delayed (handler, message, copy, topic, part, place, msg_key, due_at, ready_at, blocked, token, leases,
+	attempts, rounds, first_at, reason, error, overtake, parked, replay, replays, headers, payload)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 ON CONFLICT (handler, message, copy) DO NOTHING`
 
 // Delay implements store.Delayed.
 func (s *Store) Delay(m store.DelayedMessage) pipeline.Write {
-	return s.write("delay message", func(tx Tx) error {
-		headers, err := encodeHeaders(m.Headers)
-		if err != nil {
-			return err
-		}
-		blocked, err := s.behind(tx, m)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Exec(insertDelayed, m.Handler, encodeText(m.Message), encodeText(m.Copy), m.Topic, encodeText(m.Key), micros(m.Due),
-			truth(blocked), m.Attempts, micros(m.First), string(m.Reason), show(m.Error), truth(m.Overtake), truth(m.Replay),
-			headers, bytesOf(m.Payload))
+	return s.write("delay message", func(tx Tx) error { return s.put(tx, m) })
+}
+
+// put inserts a message at the end of its key.
+func (s *Store) put(tx Tx, m store.DelayedMessage) error {
+	headers, err := encodeHeaders(m.Headers)
+	if err != nil {
 		return err
-	})
+	}
+	blocked, err := s.behind(tx, m)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(insertDelayed, m.Handler, encodeText(m.Message), encodeText(m.Copy), m.Topic, int64(m.Partition), m.Offset,
+		encodeText(m.Key), micros(m.Due), ready(m), truth(blocked), m.Attempts, m.Rounds, micros(m.First), string(m.Reason),
+		show(m.Error), truth(m.Overtake), truth(m.Parked), truth(m.Replay), m.Replays, headers, bytesOf(m.Payload))
+	return err
+}
+
+// ready is when m can be leased. A parked one is out of reach.
+func ready(m store.DelayedMessage) int64 {
+	if m.Parked {
+		return math.MaxInt64
+	}
+	return micros(m.Due)
 }
 
 // ordered reports whether m waits for others of its key.
@@ -61,20 +73,21 @@ func (s *Store) lock(tx Tx, m store.DelayedMessage) error {
 	return s.dialect.LockKey(tx, m.Handler+"\n"+encodeText(m.Key))
 }
 
-const delayedColumns = "id, handler, message, copy, topic, msg_key, due_at, attempts, first_at, reason, error, overtake, replay, headers, payload"
+const delayedColumns = "id, handler, message, copy, topic, part, place, msg_key, due_at, attempts, rounds, first_at, reason, error, " +
+	"overtake, parked, replay, replays, headers, payload"
 
 func scanDelayed(scan func(...any) error, more ...any) (m store.DelayedMessage, err error) {
-	var due, first, overtake, replay int64
+	var due, first, overtake, parked, replay int64
 	var headers string
 	err = scan(append([]any{
-		&m.ID, &m.Handler, &m.Message, &m.Copy, &m.Topic, &m.Key, &due, &m.Attempts, &first, &m.Reason, &m.Error,
-		&overtake, &replay, &headers, &m.Payload,
+		&m.ID, &m.Handler, &m.Message, &m.Copy, &m.Topic, &m.Partition, &m.Offset, &m.Key, &due, &m.Attempts, &m.Rounds, &first,
+		&m.Reason, &m.Error, &overtake, &parked, &replay, &m.Replays, &headers, &m.Payload,
 	}, more...)...)
 	if err != nil {
 		return m, err
 	}
 	m.Message, m.Copy, m.Key = decodeText(m.Message), decodeText(m.Copy), decodeText(m.Key)
-	m.Due, m.First, m.Overtake, m.Replay = fromMicros(due), fromMicros(first), overtake == 1, replay == 1
+	m.Due, m.First, m.Overtake, m.Parked, m.Replay = fromMicros(due), fromMicros(first), overtake == 1, parked == 1, replay == 1
 	m.Headers, err = decodeHeaders(headers)
 	return m, err
 }
@@ -140,18 +153,24 @@ func (s *Store) EndDelayed(l store.Lease) pipeline.Write {
 		if err := leased(tx, l, "DELETE FROM delayed WHERE id = $1 AND token = $2"); err != nil || !ordered(l.DelayedMessage) {
 			return err
 		}
-		_, err := tx.Exec(`UPDATE delayed SET blocked = 0 WHERE blocked = 1 AND id =
-			(SELECT min(id) FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0)`, l.Handler, encodeText(l.Key))
-		return err
+		return letGo(tx, l.DelayedMessage)
 	})
+}
+
+// letGo lets the next of m's key go. The key is locked.
+func letGo(tx Tx, m store.DelayedMessage) error {
+	_, err := tx.Exec(`UPDATE delayed SET blocked = 0 WHERE blocked = 1 AND id =
+		(SELECT min(id) FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0)`, m.Handler, encodeText(m.Key))
+	return err
 }
 
 // DelayAgain implements store.Delayed.
 func (s *Store) DelayAgain(l store.Lease) pipeline.Write {
 	return s.write("delay message again", func(tx Tx) error {
-		return leased(tx, l, `UPDATE delayed SET token = '', leases = 0, due_at = $3, ready_at = $3, attempts = $4, first_at = $5,
-			reason = $6, error = $7, replay = $8 WHERE id = $1 AND token = $2`,
-			micros(l.Due), l.Attempts, micros(l.First), string(l.Reason), show(l.Error), truth(l.Replay))
+		return leased(tx, l, `UPDATE delayed SET token = '', leases = 0, due_at = $3, ready_at = $4, attempts = $5, rounds = $6, first_at = $7,
+			reason = $8, error = $9, parked = $10, replay = $11, replays = $12 WHERE id = $1 AND token = $2`,
+			micros(l.Due), ready(l.DelayedMessage), l.Attempts, l.Rounds, micros(l.First), string(l.Reason), show(l.Error),
+			truth(l.Parked), truth(l.Replay), l.Replays)
 	})
 }
 
@@ -167,9 +186,36 @@ func (s *Store) HeldKeys(ctx context.Context, handler string) (keys []string, er
 	return keys, err
 }
 
+// Holds implements store.Delayed.
+func (s *Store) Holds(ctx context.Context, handler, key string) (held bool, err error) {
+	err = s.view(ctx, "ask whether a key is held", "SELECT id FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0 LIMIT 1",
+		func(scan func(...any) error) error {
+			var id int64
+			held = true
+			return scan(&id)
+		}, handler, encodeText(key))
+	return held, err
+}
+
+// CountDelayed implements store.Delayed.
+func (s *Store) CountDelayed(ctx context.Context) (map[string]store.DelayedCount, error) {
+	counts := make(map[string]store.DelayedCount)
+	err := s.view(ctx, "count delayed messages", `
+		SELECT handler, count(*), 0 FROM delayed GROUP BY handler UNION ALL
+		SELECT handler, -count(*), count(*) FROM delayed WHERE parked = 1 GROUP BY handler`,
+		func(scan func(...any) error) error {
+			var handler string
+			var n store.DelayedCount
+			err := scan(&handler, &n.Waiting, &n.Parked)
+			counts[handler] = store.DelayedCount{Waiting: counts[handler].Waiting + n.Waiting, Parked: counts[handler].Parked + n.Parked}
+			return err
+		})
+	return counts, err
+}
+
 // NextDue implements store.Delayed.
 func (s *Store) NextDue(ctx context.Context, handler string) (at time.Time, ok bool, err error) {
-	err = s.view(ctx, "ask when a message is due", "SELECT ready_at FROM delayed WHERE handler = $1 AND blocked = 0 ORDER BY ready_at LIMIT 1",
+	err = s.view(ctx, "ask when a message is due", "SELECT ready_at FROM delayed WHERE handler = $1 AND blocked = 0 AND parked = 0 ORDER BY ready_at LIMIT 1",
 		func(scan func(...any) error) error {
 			var ready int64
 			err := scan(&ready)

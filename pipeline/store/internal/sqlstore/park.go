@@ -1,0 +1,51 @@
+package sqlstore
+
+import (
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// A parked message is that of a dead letter that holds its key. There is at
+// most one of a handler and message, also where equal messages share an id:
+// they share the key, too, and only the first of a key runs and so dies.
+
+// Requeue implements store.Delayed.
+func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
+	m.Replay, m.Parked = true, false
+	return s.write("requeue message", func(tx Tx) error {
+		headers, err := encodeHeaders(m.Headers)
+		if err != nil {
+			return err
+		}
+		n, err := tx.Exec(`UPDATE delayed SET parked = 0, replay = 1, due_at = $3, ready_at = $3, attempts = $4, rounds = $5, first_at = $6,
+			reason = $7, error = $8, replays = $9, headers = $10, payload = $11
+			WHERE parked = 1 AND id = (SELECT min(id) FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1)`,
+			m.Handler, encodeText(m.Message), micros(m.Due), m.Attempts, m.Rounds, micros(m.First), string(m.Reason), show(m.Error),
+			m.Replays, headers, bytesOf(m.Payload))
+		if err != nil || n > 0 {
+			return err
+		}
+		return s.put(tx, m)
+	})
+}
+
+// Unpark implements store.Delayed.
+func (s *Store) Unpark(handler, message string) pipeline.Write {
+	return s.write("unpark message", func(tx Tx) error {
+		m := store.DelayedMessage{Handler: handler}
+		found, err := one(tx, "SELECT id, msg_key FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1 ORDER BY id LIMIT 1",
+			[]any{&m.ID, &m.Key}, handler, encodeText(message))
+		if err != nil || !found {
+			return err
+		}
+		m.Key = decodeText(m.Key)
+		if err := s.lock(tx, m); err != nil {
+			return err
+		}
+		n, err := tx.Exec("DELETE FROM delayed WHERE id = $1 AND parked = 1", m.ID) // unless it was requeued meanwhile
+		if err != nil || n == 0 || !ordered(m) {
+			return err
+		}
+		return letGo(tx, m)
+	})
+}

@@ -1,0 +1,70 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// parked: a dead letter's message holds its key, though it is never due.
+func parked(t *testing.T, h Harness) {
+	s, c := h.fresh(t)
+	dead := waiting(c, "dead", "a", 0)
+	dead.Parked = true
+	do(t, s, s.Delay(dead), s.Delay(waiting(c, "behind", "a", 0)), s.Delay(waiting(c, "b1", "b", 0)))
+	c.add(1000 * time.Hour)
+	leases := lease(t, s, 10)
+	require.Equal(t, []string{"b1"}, names(leases))
+	held := func(key string) bool {
+		ok, err := s.Holds(t.Context(), "prepare", key)
+		require.NoError(t, err)
+		return ok
+	}
+	require.True(t, held("a"))
+	require.True(t, held("b"), "also under lease")
+	require.False(t, held("c"))
+	counts, err := s.CountDelayed(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]store.DelayedCount{"prepare": {Waiting: 2, Parked: 1}}, counts)
+
+	// A leased one that dies is parked in its place.
+	b1 := leases[0]
+	b1.Parked = true
+	do(t, s, s.DelayAgain(b1), s.Delay(waiting(c, "b2", "b", 0)))
+	require.Empty(t, lease(t, s, 10))
+	_, ok, err := s.NextDue(t.Context(), "prepare")
+	require.NoError(t, err)
+	require.False(t, ok, "nothing will be due by itself")
+
+	// Sent back, it goes first, with what its letter says now.
+	again := waiting(c, "dead", "", 5)
+	again.Content, again.Attempts, again.Rounds, again.Replays = store.Content{Payload: []byte("edited")}, 0, 0, 4
+	do(t, s, s.Requeue(again), s.Requeue(again))
+	c.add(5 * time.Second)
+	leases = lease(t, s, 10)
+	require.Equal(t, []string{"dead"}, names(leases))
+	got := leases[0]
+	require.Equal(t, "edited", string(got.Payload))
+	require.Empty(t, got.Headers)
+	require.Equal(t, "a", got.Key, "its place is the one that it held")
+	require.True(t, got.Replay)
+	require.False(t, got.Parked)
+	require.Equal(t, []int{0, 0, 4}, []int{got.Attempts, got.Rounds, got.Replays})
+	do(t, s, s.EndDelayed(got))
+	require.Equal(t, []string{"behind"}, names(lease(t, s, 10)))
+
+	// Archived, it holds nobody any more.
+	do(t, s, s.Unpark("prepare", "b1"), s.Unpark("prepare", "b1"), s.Unpark("prepare", "behind"), s.Unpark("nobody", "b1"))
+	leases = lease(t, s, 10)
+	require.Equal(t, []string{"b2"}, names(leases), "and what is not parked stays")
+	do(t, s, s.EndDelayed(leases[0]))
+	require.False(t, held("b"))
+
+	// A letter that held no key comes as it is, behind those of its key.
+	do(t, s, s.Requeue(waiting(c, "other", "a", 0)))
+	require.Empty(t, lease(t, s, 10), "behind one that is under lease")
+	require.True(t, held("a"))
+}
