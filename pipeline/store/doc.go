@@ -7,6 +7,7 @@
 //     not do it again.
 //   - Delayed messages (Delayed): what waits for its next attempt, and what
 //     waits behind it because it has the same key.
+//   - Suspects (Suspects): what a process may have died of.
 //   - The message log (Log): what happened to each message in each handler.
 //
 // Drivers are sqlitestore, for one process, and pgstore, for several. Package
@@ -23,7 +24,7 @@
 // What belongs to the outcome of a message must happen together with its
 // acknowledgement, or before it, never after. So the methods for it (Bury,
 // MoveLetter, CloseLetter, FinishReceipt, FreeReceipt, Delay, EndDelayed,
-// DelayAgain) do nothing but prepare a pipeline.Write, and whoever records the
+// DelayAgain, ClearSuspect) do nothing but prepare a pipeline.Write, and whoever records the
 // outcome chooses the transaction:
 //
 //	writes := []pipeline.Write{
