@@ -7,6 +7,7 @@
 //     not do it again.
 //   - Delayed messages (Delayed): what waits for its next attempt, and what
 //     waits behind it because it has the same key.
+//   - Suspects (Suspects): what a process may have died of.
 //   - The message log (Log): what happened to each message in each handler.
 //   - The audit log (Audit): what people did, and why.
 //   - Selections and replays (Selections, Replays): which letters are sent back,
@@ -24,9 +25,8 @@
 // # Writes that join
 //
 // What belongs to the outcome of a message must happen together with its
-// acknowledgement, or before it, never after. So the methods for it (Bury,
-// MoveLetter, CloseLetter, FinishReceipt, FreeReceipt, Delay, EndDelayed,
-// DelayAgain, Requeue, Unpark, Record, ReviseLetter, AdvanceReplay) do nothing but prepare a pipeline.Write, and whoever records the
+// acknowledgement, or before it, never after. So every method for it does
+// nothing but prepare a pipeline.Write, and whoever records the
 // outcome chooses the transaction:
 //
 //	writes := []pipeline.Write{

@@ -18,6 +18,7 @@ type Store interface {
 	DeadLetters
 	Receipts
 	Delayed
+	Suspects
 	Log
 	Audit
 	Selections
