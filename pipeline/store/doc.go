@@ -7,6 +7,8 @@
 //     not do it again.
 //   - Delayed messages (Delayed): what waits for its next attempt, and what
 //     waits behind it because it has the same key.
+//   - Documents: what handlers themselves remember from one message to the
+//     next.
 //   - The message log (Log): what happened to each message in each handler.
 //
 // Drivers are sqlitestore, for one process, and pgstore, for several. Package
@@ -23,8 +25,8 @@
 // What belongs to the outcome of a message must happen together with its
 // acknowledgement, or before it, never after. So the methods for it (Bury,
 // MoveLetter, CloseLetter, FinishReceipt, FreeReceipt, Delay, EndDelayed,
-// DelayAgain) do nothing but prepare a pipeline.Write, and whoever records the
-// outcome chooses the transaction:
+// DelayAgain, SaveDocument) do nothing but prepare a pipeline.Write, and
+// whoever records the outcome chooses the transaction:
 //
 //	writes := []pipeline.Write{
 //		s.FinishReceipt(key, done), // what was done
@@ -40,8 +42,8 @@
 // embedded broker's own file by default, so that an outcome costs one fsync,
 // shared with those of other messages. "" (PostgreSQL) equals nobody's home:
 // the store commits first, and a crash before the acknowledgement repeats the
-// message, which the store then recognises: every Write can be repeated and
-// finds its own traces.
+// message, which the store then recognises: every Write but SaveDocument can be
+// repeated and finds its own traces.
 //
 // If one Write of a transaction fails, none has happened. So a lease that was
 // lost (ErrStaleToken) takes the outputs of its late outcome with it.

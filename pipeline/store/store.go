@@ -18,6 +18,7 @@ type Store interface {
 	DeadLetters
 	Receipts
 	Delayed
+	Documents
 	Log
 
 	// Do makes the writes in one transaction of the store's own, all or none.

@@ -36,6 +36,7 @@ func Exercise(t *testing.T, h Harness) {
 	t.Run("States", func(t *testing.T) { t.Parallel(); states(t, h) })
 	t.Run("Receipts", func(t *testing.T) { t.Parallel(); receipts(t, h) })
 	t.Run("Delayed", func(t *testing.T) { t.Parallel(); delayed(t, h) })
+	t.Run("Documents", func(t *testing.T) { t.Parallel(); documents(t, h) })
 	t.Run("MessageLog", func(t *testing.T) { t.Parallel(); messageLog(t, h) })
 	t.Run("Writes", func(t *testing.T) { t.Parallel(); writes(t, h) })
 }
