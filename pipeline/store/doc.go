@@ -8,6 +8,8 @@
 //   - Delayed messages (Delayed): what waits for its next attempt, and what
 //     waits behind it because it has the same key.
 //   - Suspects (Suspects): what a process may have died of.
+//   - Documents: what handlers themselves remember from one message to the
+//     next.
 //   - The message log (Log): what happened to each message in each handler.
 //   - The audit log (Audit): what people did, and why.
 //   - Selections and replays (Selections, Replays): which letters are sent back,
@@ -43,8 +45,8 @@
 // embedded broker's own file by default, so that an outcome costs one fsync,
 // shared with those of other messages. "" (PostgreSQL) equals nobody's home:
 // the store commits first, and a crash before the acknowledgement repeats the
-// message, which the store then recognises: every Write can be repeated and
-// finds its own traces.
+// message, which the store then recognises: every Write but SaveDocument can be
+// repeated and finds its own traces.
 //
 // If one Write of a transaction fails, none has happened. So a lease that was
 // lost (ErrStaleToken) takes the outputs of its late outcome with it.

@@ -19,6 +19,7 @@ type Store interface {
 	Receipts
 	Delayed
 	Suspects
+	Documents
 	Log
 	Audit
 	Selections
