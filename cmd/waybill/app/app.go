@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -67,8 +66,8 @@ func New(p pipeline.Pipeline, opts Options) (*App, error) {
 // listeners first, so that nothing new comes in, then the engine's drain, then
 // the brokers, whose publishers the draining handlers need.
 func (a *App) setup() error {
-	if err := os.MkdirAll(a.pipeline.Data, 0o750); err != nil {
-		return fmt.Errorf("make data folder: %w", err)
+	if err := makeData(a.pipeline); err != nil {
+		return err
 	}
 	instance, err := instanceID(a.pipeline)
 	if err != nil {

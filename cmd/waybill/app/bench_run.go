@@ -38,8 +38,8 @@ func newBench(p pipeline.Pipeline, opts Options, handler, topic string) (*bench,
 	if err := b.choose(p, opts.Kinds, handler, topic); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(p.Data, 0o750); err != nil {
-		return nil, exit(exitFailure, fmt.Errorf("make data folder: %w", err))
+	if err := makeData(p); err != nil {
+		return nil, exit(exitFailure, err)
 	}
 	dir, err := os.MkdirTemp(p.Data, "bench-")
 	if err != nil {
