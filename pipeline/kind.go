@@ -54,6 +54,7 @@ type Env struct {
 	Dir     string       // the config file's folder, where relative paths start
 	Log     *slog.Logger // carries the handler's name
 	OnStop  func(func()) // registers what to do once the handler has stopped
+	State   State        // what the handler remembers; nil where there is no store
 }
 
 // Kinds is a set of kinds by name. The zero value is empty and ready.

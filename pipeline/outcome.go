@@ -36,6 +36,17 @@ type Outcome struct {
 // result is certain, which is never ResultStopped, and may return nil.
 func (o *Outcome) Settling(f func(Result) Write) { o.settling = append(o.settling, f) }
 
+// Save adds a change of the store that belongs to success alone, and is
+// dropped with any other result: see State.
+func (o *Outcome) Save(w Write) {
+	o.Settling(func(r Result) Write {
+		if r != ResultOK {
+			return nil
+		}
+		return w
+	})
+}
+
 // Writes lists the changes of the store that belong to this result.
 func (o *Outcome) Writes(r Result) []Write {
 	var writes []Write

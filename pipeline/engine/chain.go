@@ -36,6 +36,9 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 			Handler: h.Name, Group: r.sub.Name, DeadLetter: h.DeadLetter,
 			Send: send, Holder: holder, Log: r.log,
 		}.Middleware,
+		// Outside of publish, which finds out that what the kind saw is not so any
+		// more; inside of settle, since that is no failure of the message.
+		middleware.Rerun{Holder: holder}.Middleware,
 		// Outside of retry: an output that cannot be published now is held with
 		// its bytes as they are, and the kind, whose effects are done, does not
 		// run again for it.

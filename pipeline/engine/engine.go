@@ -98,6 +98,9 @@ func (e *Engine) Start() {
 	for name := range e.opts.Brokers {
 		e.tasks.Go(func() { e.provision(name) })
 	}
+	if e.opts.Store != nil {
+		e.tasks.Go(e.expire)
+	}
 	e.starting.Store(int64(len(e.routes)))
 	for _, r := range e.routes {
 		e.starts.Go(func() { e.startRoute(r) })

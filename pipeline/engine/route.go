@@ -55,6 +55,7 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		Dir:     e.opts.Pipeline.Dir,
 		Log:     r.log,
 		OnStop:  func(f func()) { r.onStop = append(r.onStop, f) },
+		State:   e.stateOf(h),
 	}, h.Config)
 	if err != nil {
 		r.close()

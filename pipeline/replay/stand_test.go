@@ -59,7 +59,9 @@ func (st *stand) newRunner(s store.Store) *Runner {
 			}
 			return pipeline.Handler{Name: name, Ordering: ordering}, name == "work" || name == "unordered"
 		},
-		Topic: func(name string) (pipeline.Topic, bool) { return pipeline.Topic{Name: name}, name == "orders-in" || name == "other" },
+		Topic: func(name string) (pipeline.Topic, bool) {
+			return pipeline.Topic{Name: name}, name == "orders-in" || name == "other"
+		},
 	})
 }
 

@@ -7,6 +7,9 @@
 //     not do it again.
 //   - Delayed messages (Delayed): what waits for its next attempt, and what
 //     waits behind it because it has the same key.
+//   - Suspects (Suspects): what a process may have died of.
+//   - Documents: what handlers themselves remember from one message to the
+//     next.
 //   - The message log (Log): what happened to each message in each handler.
 //   - The audit log (Audit): what people did, and why.
 //   - Selections and replays (Selections, Replays): which letters are sent back,
@@ -24,9 +27,8 @@
 // # Writes that join
 //
 // What belongs to the outcome of a message must happen together with its
-// acknowledgement, or before it, never after. So the methods for it (Bury,
-// MoveLetter, CloseLetter, FinishReceipt, FreeReceipt, Delay, EndDelayed,
-// DelayAgain, Requeue, Unpark, Record, ReviseLetter, AdvanceReplay) do nothing but prepare a pipeline.Write, and whoever records the
+// acknowledgement, or before it, never after. So every method for it does
+// nothing but prepare a pipeline.Write, and whoever records the
 // outcome chooses the transaction:
 //
 //	writes := []pipeline.Write{
@@ -43,8 +45,8 @@
 // embedded broker's own file by default, so that an outcome costs one fsync,
 // shared with those of other messages. "" (PostgreSQL) equals nobody's home:
 // the store commits first, and a crash before the acknowledgement repeats the
-// message, which the store then recognises: every Write can be repeated and
-// finds its own traces.
+// message, which the store then recognises: every Write but SaveDocument can be
+// repeated and finds its own traces.
 //
 // If one Write of a transaction fails, none has happened. So a lease that was
 // lost (ErrStaleToken) takes the outputs of its late outcome with it.

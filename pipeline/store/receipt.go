@@ -10,10 +10,12 @@ import (
 // ReceiptState says how far an effect got.
 type ReceiptState string
 
-// The states of a receipt. Free is the lack of one.
+// The states of a receipt. Free is the lack of one; Busy is what Reserve calls
+// a reservation that it leaves alone.
 const (
 	Free     ReceiptState = "free"
 	Reserved ReceiptState = "reserved" // begun: it may have happened
+	Busy     ReceiptState = "busy"     // begun by somebody who may still be at it
 	Done     ReceiptState = "done"
 )
 
@@ -31,7 +33,7 @@ type Receipt struct {
 	Owner   string    // the instance that reserved it last
 	Outcome string    // what the other side said, as the caller writes it; of Done
 	Outputs []Output  // what came of it, to be published again; of Done
-	Since   time.Time // of this state
+	Since   time.Time // of this state; a reservation's is renewed
 }
 
 // Output is a produced message as a receipt keeps it.
@@ -45,8 +47,9 @@ type Output struct {
 type Reservation struct {
 	ReceiptKey
 	Hash   string
-	Owner  string
-	Edited bool // the message carries `editof`: its hash may be another
+	Owner  string        // at most one message of an owner asks for a key at a time
+	Lease  time.Duration // how long another owner's reservation is left alone since it was made or renewed
+	Edited bool          // the message carries `editof`: its hash may be another
 }
 
 // Receipts remembers effects.
@@ -56,8 +59,10 @@ type Reservation struct {
 // fails frees it, so that a replay runs.
 type Receipts interface {
 	// Reserve begins an effect and returns the receipt as it was before: Free,
-	// and it is the caller's now; Reserved, somebody began and did not end:
-	// it may have happened, and it is the caller's now; Done: it has happened.
+	// and it is the caller's now; Reserved, the owner himself or one whose lease
+	// has ended began and did not end: it may have happened, and it is the
+	// caller's now; Busy: another owner is at it, the caller asks again later;
+	// Done: it has happened.
 	// ErrConflict: the key belongs to other content (pipeline.ReasonConflict,
 	// permanent), unless the message is an edited copy, whose hash replaces the
 	// stored one while what is done stays done.
@@ -67,9 +72,14 @@ type Receipts interface {
 	// Outputs, whatever it was.
 	FinishReceipt(r Receipt) pipeline.Write
 
-	// FreeReceipt takes back a reservation of an effect that certainly did not
-	// happen, or whose message is a dead letter. One that is Done stays.
-	FreeReceipt(key ReceiptKey) pipeline.Write
+	// RenewReceipts begins the leases of the owner's reservations anew. What is
+	// not reserved, or another's now, stays as it is.
+	RenewReceipts(ctx context.Context, owner string, keys ...ReceiptKey) error
+
+	// FreeReceipt takes back the owner's reservation of an effect that certainly
+	// did not happen, or whose message is a dead letter. What is Done, or
+	// another's, stays.
+	FreeReceipt(key ReceiptKey, owner string) pipeline.Write
 
 	// Receipt returns the receipt, which is Free where there is none.
 	Receipt(ctx context.Context, key ReceiptKey) (Receipt, error)

@@ -18,6 +18,8 @@ type Store interface {
 	DeadLetters
 	Receipts
 	Delayed
+	Suspects
+	Documents
 	Log
 	Audit
 	Selections

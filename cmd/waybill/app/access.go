@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,8 +63,8 @@ func (c *cli) open(p pipeline.Pipeline, topic string) (*access, error) {
 		}
 		names = map[string]pipeline.Broker{t.Broker: p.Brokers[t.Broker]}
 	}
-	if err := os.MkdirAll(p.Data, 0o750); err != nil {
-		return nil, exit(exitFailure, fmt.Errorf("make data folder: %w", err))
+	if err := makeData(p); err != nil {
+		return nil, exit(exitFailure, err)
 	}
 	if p.Instance, err = instanceID(p); err != nil {
 		return nil, exit(exitFailure, err)

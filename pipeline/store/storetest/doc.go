@@ -39,6 +39,8 @@ func Exercise(t *testing.T, h Harness) {
 	t.Run("Audit", func(t *testing.T) { t.Parallel(); audit(t, h) })
 	t.Run("Selections", func(t *testing.T) { t.Parallel(); selections(t, h) })
 	t.Run("Replays", func(t *testing.T) { t.Parallel(); replays(t, h) })
+	t.Run("Suspects", func(t *testing.T) { t.Parallel(); suspects(t, h) })
+	t.Run("Documents", func(t *testing.T) { t.Parallel(); documents(t, h) })
 	t.Run("MessageLog", func(t *testing.T) { t.Parallel(); messageLog(t, h) })
 	t.Run("Writes", func(t *testing.T) { t.Parallel(); writes(t, h) })
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -47,7 +48,7 @@ func receipts(t *testing.T, h Harness) {
 		require.NoError(t, err)
 		done.State, done.Since = store.Done, c.Now()
 		require.Equal(t, done, r, "2-40 what is done is not done again")
-		do(t, s, s.FreeReceipt(key))
+		do(t, s, s.FreeReceipt(key, "b"))
 		r, err = s.Receipt(t.Context(), key)
 		require.NoError(t, err)
 		require.Equal(t, store.Done, r.State, "what is done stays done")
@@ -58,7 +59,7 @@ func receipts(t *testing.T, h Harness) {
 		s, _ := h.fresh(t)
 		_, err := s.Reserve(t.Context(), want)
 		require.NoError(t, err)
-		do(t, s, s.FreeReceipt(key), s.FreeReceipt(key))
+		do(t, s, s.FreeReceipt(key, "a"), s.FreeReceipt(key, "a"))
 		r, err := s.Reserve(t.Context(), want)
 		require.NoError(t, err)
 		require.Equal(t, store.Free, r.State, "a key never hides a message whose handler failed")
@@ -85,6 +86,57 @@ func receipts(t *testing.T, h Harness) {
 		require.Equal(t, "h2", r.Hash, "the edited copy's hash is the one now")
 		_, err = s.Reserve(t.Context(), want)
 		require.ErrorIs(t, err, store.ErrConflict)
+	})
+
+	t.Run("AnotherOwnerIsLeftAlone", func(t *testing.T) {
+		t.Parallel()
+		s, c := h.fresh(t)
+		reserve := func(owner, hash string) store.Receipt {
+			r, err := s.Reserve(t.Context(), store.Reservation{ReceiptKey: key, Hash: hash, Owner: owner, Lease: time.Minute})
+			require.NoError(t, err)
+			return r
+		}
+		require.Equal(t, store.Free, reserve("a", "h1").State)
+		c.add(59 * time.Second)
+		require.Equal(t, store.Busy, reserve("b", "h1").State)
+		require.Equal(t, store.Busy, reserve("b", "h2").State, "whether it is a conflict is not known before the end")
+		do(t, s, s.FreeReceipt(key, "b"))
+		require.NoError(t, s.RenewReceipts(t.Context(), "a", key, store.ReceiptKey{Subject: "none"}))
+		c.add(59 * time.Second)
+		require.NoError(t, s.RenewReceipts(t.Context(), "b", key))
+		require.Equal(t, store.Busy, reserve("b", "h1").State, "renewed by its owner, and freed by nobody else")
+		c.add(time.Second)
+		r := reserve("b", "h1")
+		require.Equal(t, store.Reserved, r.State, "the lease has ended")
+		require.Equal(t, "a", r.Owner)
+		require.Equal(t, store.Busy, reserve("a", "h1").State, "with a lease of its own")
+		require.Equal(t, store.Reserved, reserve("b", "h1").State, "the owner himself need not wait")
+		do(t, s, s.FreeReceipt(key, "a"))
+		require.Equal(t, store.Busy, reserve("a", "h1").State, "who lost it cannot free it")
+	})
+
+	t.Run("OneOfManyTakesOver", func(t *testing.T) {
+		t.Parallel()
+		s, c := h.fresh(t)
+		_, err := s.Reserve(t.Context(), want)
+		require.NoError(t, err)
+		c.add(time.Hour)
+		var mine atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				r, err := s.Reserve(t.Context(), store.Reservation{
+					ReceiptKey: key, Hash: want.Hash, Owner: fmt.Sprintf("other %d", i), Lease: time.Minute,
+				})
+				if err != nil {
+					t.Error(err)
+				} else if r.State == store.Reserved {
+					mine.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, int32(1), mine.Load())
 	})
 
 	t.Run("OneOfManyBegins", func(t *testing.T) {

@@ -93,14 +93,57 @@ func (s *Store) Reserve(ctx context.Context, want store.Reservation) (was store.
 		if was, err = receipt(tx, want.ReceiptKey); err != nil {
 			return err
 		}
-		if was.Hash != want.Hash && !want.Edited {
-			return pipeline.Permanent(fmt.Errorf("%w: %s of %s is for other content", store.ErrConflict, want.Effect, want.Subject))
+		taken := was.State == store.Free || // gone since: whoever asks again finds out
+			was.State == store.Reserved && was.Owner != want.Owner && now.Before(was.Since.Add(want.Lease))
+		if !taken {
+			taken, err = s.takeOver(tx, want, was, now)
 		}
-		_, err = tx.Exec(`UPDATE receipt SET hash = $3, owner = CASE state WHEN 'done' THEN owner ELSE $4 END
-			WHERE subject = $1 AND effect = $2`, encodeText(want.Subject), want.Effect, want.Hash, want.Owner)
+		if taken {
+			was.State = store.Busy
+		}
 		return err
 	})
 	return was, err
+}
+
+// takeOver makes a reservation the caller's that was left, and gives one that
+// is done the hash of an edited copy. It reports whether somebody else was
+// faster.
+func (s *Store) takeOver(tx Tx, want store.Reservation, was store.Receipt, now time.Time) (taken bool, err error) {
+	if was.Hash != want.Hash && !want.Edited {
+		return false, pipeline.Permanent(fmt.Errorf("%w: %s of %s is for other content", store.ErrConflict, want.Effect, want.Subject))
+	}
+	if was.State == store.Done && was.Hash == want.Hash {
+		return false, nil
+	}
+	owner, since := want.Owner, now
+	if was.State == store.Done {
+		owner, since = was.Owner, was.Since
+	}
+	changed, err := tx.Exec(`UPDATE receipt SET hash = $3, owner = $4, since = $5
+		WHERE subject = $1 AND effect = $2 AND state = $6 AND owner = $7 AND since = $8`,
+		encodeText(want.Subject), want.Effect, want.Hash, owner, micros(since), string(was.State), was.Owner, micros(was.Since))
+	return changed == 0, err
+}
+
+// RenewReceipts implements store.Receipts.
+func (s *Store) RenewReceipts(ctx context.Context, owner string, keys ...store.ReceiptKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return s.update(ctx, "renew receipts", func(tx Tx) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			if _, err = tx.Exec(`UPDATE receipt SET since = $4 WHERE subject = $1 AND effect = $2 AND owner = $3 AND state = 'reserved'`,
+				encodeText(key.Subject), key.Effect, owner, micros(now)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // FinishReceipt implements store.Receipts.
@@ -123,9 +166,10 @@ func (s *Store) FinishReceipt(r store.Receipt) pipeline.Write {
 }
 
 // FreeReceipt implements store.Receipts.
-func (s *Store) FreeReceipt(key store.ReceiptKey) pipeline.Write {
+func (s *Store) FreeReceipt(key store.ReceiptKey, owner string) pipeline.Write {
 	return s.write("free receipt", func(tx Tx) error {
-		_, err := tx.Exec("DELETE FROM receipt WHERE subject = $1 AND effect = $2 AND state = 'reserved'", encodeText(key.Subject), key.Effect)
+		_, err := tx.Exec("DELETE FROM receipt WHERE subject = $1 AND effect = $2 AND owner = $3 AND state = 'reserved'",
+			encodeText(key.Subject), key.Effect, owner)
 		return err
 	})
 }
