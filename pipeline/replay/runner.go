@@ -23,8 +23,8 @@ const (
 // How long selections and ended replays are kept, and how often old ones are
 // looked for.
 const (
-	keepTime    = 30 * 24 * time.Hour
-	expireEvery = time.Hour
+	keepTime      = 30 * 24 * time.Hour
+	replaysExpire = time.Hour
 )
 
 // Edit is a compiled transform: it returns what a letter's content becomes, and
@@ -97,7 +97,7 @@ func (r *Runner) Wake() {
 func (r *Runner) look(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	expire := time.NewTicker(expireEvery)
+	expire := time.NewTicker(replaysExpire)
 	defer expire.Stop()
 	for {
 		r.take(ctx)
