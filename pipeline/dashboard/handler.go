@@ -17,6 +17,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -26,6 +27,7 @@ type Options struct {
 	Config   string // version of the effective config
 	Metrics  prometheus.Gatherer
 	Store    store.Store
+	Replays  *replay.Runner // need not run
 	Topic    func(name string) (pipeline.Topic, bool)
 	Broker   func(name string) (broker.Broker, bool)
 	Problems func() []string                             // why the pipeline is not ready; empty: it is
@@ -51,6 +53,8 @@ func New(opts Options) http.Handler {
 	registerBatch(api, opts)
 	registerDoctor(api, opts)
 	registerLetters(api, opts)
+	registerSelections(api, opts)
+	registerReplays(api, opts)
 	// Browsers may not post here from other sites' pages.
 	return http.NewCrossOriginProtection().Handler(mux)
 }

@@ -42,6 +42,7 @@ type App struct {
 	store    store.Store
 	archiver *replay.Archiver
 	engine   *engine.Engine
+	replays  *replay.Runner
 	seeds    []seed
 	stops    []stop
 }
@@ -99,9 +100,12 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("engine", a.engine.Stop)
+	a.replays = newReplays(a.pipeline, a.store, a.brokers, a.log)
+	a.onStop("replays", func(context.Context) error { a.replays.Stop(); return nil })
 	return a.listen(dashboard.New(dashboard.Options{
 		Version: Version(), Config: a.pipeline.Version, Metrics: a.metrics,
 		Store:    a.store,
+		Replays:  a.replays,
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return append(a.engine.State().Problems(), a.archiver.Problems()...) },
@@ -130,6 +134,7 @@ func (a *App) registerMetrics() {
 func (a *App) Start() {
 	a.engine.Start()
 	a.archiver.Start()
+	a.replays.Start()
 }
 
 // Failed fires when the pipeline can never run as configured.

@@ -29,7 +29,7 @@ func (c *cli) dlqCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Use:   "dlq",
-		Short: "Look at dead letters, repair them, put them aside",
+		Short: "Look at dead letters, repair them, put them aside, send them back",
 		Long: "Dead letters are messages that a handler gave up on. A waybill that runs on the config's data folder is asked, or the\n" +
 			"one that --server names; if none runs, the store is opened directly. Every change is in the audit log, with the user's name.\n\n" +
 			"Exit codes: 0 done, 1 failure, 2 wrong usage, 3 not reachable, 4 no such letter, 5 refused (its state or version is another),\n" +
@@ -39,7 +39,7 @@ func (c *cli) dlqCommand() *cobra.Command {
 	}
 	for _, sub := range []*cobra.Command{
 		c.dlqListCommand(), c.dlqGroupsCommand(), c.dlqShowCommand(), c.dlqNoteCommand(), c.dlqArchiveCommand(), c.dlqRestoreCommand(),
-		c.dlqEditCommand(), c.dlqExportCommand(), c.dlqImportCommand(),
+		c.dlqEditCommand(), c.dlqReplayCommand(), c.dlqExportCommand(), c.dlqImportCommand(),
 	} {
 		c.serverFlags(sub)
 		cmd.AddCommand(sub)
