@@ -48,6 +48,7 @@ type Engine struct {
 	failed  chan error // a fault that no waiting mends; holds one
 
 	starting atomic.Int64 // routes that do not consume yet
+	waiting  waiting
 }
 
 // flag is raised once.
@@ -97,6 +98,9 @@ func (e *Engine) Start() {
 	e.tasks.Go(e.runRouter)
 	for name := range e.opts.Brokers {
 		e.tasks.Go(func() { e.provision(name) })
+	}
+	if e.opts.Store != nil {
+		e.tasks.Go(e.count)
 	}
 	e.starting.Store(int64(len(e.routes)))
 	for _, r := range e.routes {
