@@ -14,7 +14,7 @@ import (
 // Who dies under a lease is followed by another within leaseTTL and one poll:
 // less than the 10 s that are promised.
 const (
-	leaseTTL    = 8 * time.Second
+	leaseTTL    = 7 * time.Second
 	leaseExtend = 2 * time.Second        // how often leases are made to last
 	inletPoll   = time.Second            // how late it may notice what others have put or given back
 	inletMiss   = 100 * time.Millisecond // pause after what is due could not be had
