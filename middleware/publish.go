@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // Send makes an outcome of in durable: it publishes messages to topics, awaits
@@ -138,7 +139,8 @@ type Holder struct {
 	Max     time.Duration
 }
 
-// Until calls try until it returns nil or a permanent error, which it returns.
+// Until calls try until it returns nil, a permanent error, or one that says that
+// another instance has the message by now (store.ErrStaleToken), and returns it.
 // When the message's context ends it returns pipeline.ErrStopping.
 func (h Holder) Until(msg *message.Message, what string, try func(context.Context) error) error {
 	var release func()
@@ -155,7 +157,7 @@ func (h Holder) Until(msg *message.Message, what string, try func(context.Contex
 			return nil
 		case msg.Context().Err() != nil:
 			return errors.Join(stopping(msg), err)
-		case pipeline.IsPermanent(err):
+		case pipeline.IsPermanent(err), errors.Is(err, store.ErrStaleToken):
 			return err
 		}
 		if release == nil {

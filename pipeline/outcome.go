@@ -14,6 +14,7 @@ const (
 	ResultDelayed Result = "delayed" // it waits in the store for another attempt, or behind another of its key
 	ResultDead    Result = "dead"    // it is in the handler's dead-letter topic
 	ResultStopped Result = "stopped" // Waybill stopped first; its broker keeps it
+	ResultVoid    Result = "void"    // another instance has the delayed message by now: what happened here counts for nothing
 )
 
 // Outcome is what became of one message in one handler. The chain fills it in
@@ -33,7 +34,8 @@ type Outcome struct {
 
 // Settling adds a change of the store that belongs to the outcome: the store
 // makes it together with the outcome, or neither happens. f is asked once the
-// result is certain, which is never ResultStopped, and may return nil.
+// result is certain, which is never ResultStopped or ResultVoid, and may return
+// nil.
 func (o *Outcome) Settling(f func(Result) Write) { o.settling = append(o.settling, f) }
 
 // Save adds a change of the store that belongs to success alone, and is

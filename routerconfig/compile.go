@@ -41,19 +41,25 @@ func compile(c *config, dir string, e encoder) (pipeline.Pipeline, error) {
 	return p, nil
 }
 
-// addDeadLetters puts the topic of a handler's dead letters among the topics,
-// on the broker of what it reads, unless the file has it.
+// addDeadLetters puts the topics of a handler's dead letters among the topics,
+// on the broker of what it reads, unless the file has them.
 func addDeadLetters(topics map[string]pipeline.Topic, h pipeline.Handler) {
-	topic, declared := topics[h.DeadLetter]
-	if !declared {
-		topic = pipeline.Topic{
-			Name:      h.DeadLetter,
-			Broker:    topics[h.From].Broker,
-			Provision: topics[h.From].Provision,
-		}
+	names := []string{h.DeadLetter}
+	if h.MaxReplays > 0 {
+		names = append(names, h.Parking())
 	}
-	topic.DeadLetter = true
-	topics[h.DeadLetter] = topic
+	for _, name := range names {
+		topic, declared := topics[name]
+		if !declared {
+			topic = pipeline.Topic{
+				Name:      name,
+				Broker:    topics[h.From].Broker,
+				Provision: topics[h.From].Provision,
+			}
+		}
+		topic.DeadLetter = true
+		topics[name] = topic
+	}
 }
 
 // version is a short hash of an effective config's text.

@@ -56,6 +56,8 @@ type delivery struct {
 	size  int64
 	from  *pipeline.Origin
 	next  *delivery // the one behind it in its lane
+
+	context func(context.Context) context.Context // see Delivery; may be nil
 }
 
 // lane is the queue of messages that wait for the one of their key that runs.
@@ -96,6 +98,9 @@ func (w *Window) Pausing() <-chan struct{} {
 
 // InFlight returns how many messages are taken and not yet settled.
 func (w *Window) InFlight() int { return int(w.inHand.Load()) }
+
+// Room returns how many messages can be taken now.
+func (w *Window) Room() int { return cap(w.room) - len(w.room) }
 
 // pause closes the intake until the matching resume. Pauses add up.
 func (w *Window) pause() {
@@ -251,7 +256,7 @@ func (w *Window) handOut(d *delivery) (acked bool) {
 	msg := d.msg
 	for nacks := 0; ; nacks++ {
 		ctx := pipeline.NewScope(d.claim.ctx, 0)
-		msg.SetContext(pipeline.WithOrigin(handed{ctx, d}, d.from))
+		msg.SetContext(d.dress(handed{ctx, d}))
 		acked, again := w.await(d.claim, msg)
 		ctx.End()
 		if acked || !again || !w.rest(d, nacks) {
@@ -259,6 +264,15 @@ func (w *Window) handOut(d *delivery) (acked bool) {
 		}
 		msg = d.msg.Copy()
 	}
+}
+
+// dress adds to the context of a message what is known of it.
+func (d *delivery) dress(ctx context.Context) context.Context {
+	ctx = pipeline.WithOrigin(ctx, d.from)
+	if d.context != nil {
+		ctx = d.context(ctx)
+	}
+	return ctx
 }
 
 // await sends msg out and waits until it is settled.

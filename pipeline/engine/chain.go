@@ -24,6 +24,8 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 	h := r.handler
 	holder := middleware.Holder{Hold: r.stall, Timeout: publishTimeout, Initial: holdInitial, Max: holdMax}
 	send := e.sender()
+	order := e.newOrder(r, holder)
+	delay := e.delay(r, order)
 	return compose(kind,
 		// One span around all that happens to the message, waiting included.
 		middleware.Trace{Tracer: e.opts.Tracer, Topic: h.From, Group: r.sub.Name}.Middleware,
@@ -31,11 +33,17 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		middleware.Correlation,
 		// Counts what settle decided, so it stands outside of it.
 		e.metrics.record(r).Middleware,
+		// Outside of settle: what a delayed message did before is part of its
+		// outcome, and so is its end in the store.
+		e.resumed(r, delay, order).Middleware,
 		// Nothing outside of settle may fail: from here on an error is an outcome.
 		middleware.Settle{
-			Handler: h.Name, Group: r.sub.Name, DeadLetter: h.DeadLetter,
-			Send: send, Holder: holder, Log: r.log,
+			Handler: h.Name, Group: r.sub.Name, DeadLetter: h.DeadLetter, Parking: h.Parking(), MaxReplays: h.MaxReplays,
+			Delay: delay, Send: send, Holder: holder, Log: r.log,
 		}.Middleware,
+		// Right inside of settle, which puts what must wait behind another of its
+		// key: no receipt is looked up and nothing runs for it.
+		order.Middleware,
 		// Outside of publish, which finds out that what the kind saw is not so any
 		// more; inside of settle, since that is no failure of the message.
 		middleware.Rerun{Holder: holder}.Middleware,
@@ -45,7 +53,7 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		middleware.Publish{Handler: h.Name, Topics: h.To, Send: send, Holder: holder}.Middleware,
 		// Outside of the breaker, so that a message that waits for the breaker
 		// burns no attempt.
-		middleware.Retry{Immediate: h.Retry.Immediate, Initial: h.Retry.Initial, OnRetry: e.metrics.retried(r)}.Middleware,
+		middleware.Retry{Immediate: h.Retry.Immediate, Initial: h.Retry.Initial, OnRetry: e.metrics.retried(r), Delayed: delay.Left}.Middleware,
 		// Outside of the throttle: while it is open nobody takes a turn.
 		middleware.Breaker{
 			Name: h.Name, Failures: h.Breaker.Failures, Window: h.Breaker.Window, OpenFor: h.Breaker.OpenFor,

@@ -48,6 +48,7 @@ type Engine struct {
 	failed  chan error // a fault that no waiting mends; holds one
 
 	starting atomic.Int64 // routes that do not consume yet
+	waiting  waiting
 }
 
 // flag is raised once.
@@ -100,6 +101,7 @@ func (e *Engine) Start() {
 	}
 	if e.opts.Store != nil {
 		e.tasks.Go(e.expire)
+		e.tasks.Go(e.count)
 	}
 	e.starting.Store(int64(len(e.routes)))
 	for _, r := range e.routes {

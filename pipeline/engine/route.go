@@ -20,6 +20,7 @@ type route struct {
 	handler    pipeline.Handler
 	sub        broker.Subscription
 	subscriber *broker.Subscriber
+	inlet      *inlet    // of its delayed messages; nil: there is no store
 	left       *leftover // what its topic has on another broker; nil: the topic is not moving
 	brokers    []string  // that it reads or writes
 	chain      message.HandlerFunc
@@ -69,7 +70,8 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		// gave, at less CPU on both sides. One at a time stays one at a time.
 		window.Concurrency = max(h.InFlight, h.Concurrency)
 	}
-	r.subscriber = broker.NewSubscriber(window, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
+	r.inlet = e.newInlet(r)
+	r.subscriber = broker.NewSubscriber(window, r.inlet.with(e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub)), r.log)
 	r.left = e.newLeftover(r, window)
 	// On a worker nobody catches what the chain itself may panic with.
 	r.chain = middleware.Recover(e.chain(r, fn))
@@ -88,6 +90,9 @@ func outputs(h pipeline.Handler) []string {
 // brokersOf lists the brokers that a handler reads or writes.
 func (e *Engine) brokersOf(h pipeline.Handler) []string {
 	topics := append(outputs(h), h.From, h.DeadLetter)
+	if h.MaxReplays > 0 {
+		topics = append(topics, h.Parking())
+	}
 	for i, name := range outputs(h) {
 		topics[i] = h.To[name]
 	}
