@@ -1,11 +1,8 @@
 package middleware
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -118,16 +115,10 @@ func stackOf(err error) string {
 	return ""
 }
 
-// Ids, numbers, quoted text and hex differ between messages that failed for
-// the same cause.
-var varying = regexp.MustCompile(`"[^"]*"|'[^']*'|\b[0-9a-fA-F-]{8,}\b|\d+`)
-
-// fingerprint groups dead letters of one cause: reason, type, the message
-// without what varies, and for a panic its first frame in the program.
+// fingerprint groups dead letters of one cause; of a panic with its first
+// frame in the program.
 func fingerprint(o *pipeline.Outcome, stack string) string {
-	text := varying.ReplaceAllString(clip(o.Err.Error(), maxErrorText), "#")
-	sum := sha256.Sum256([]byte(string(o.Reason) + "\x00" + errorType(o.Err) + "\x00" + text + "\x00" + firstFrame(stack)))
-	return hex.EncodeToString(sum[:8])
+	return pipeline.Fingerprint(o.Reason, errorType(o.Err), clip(o.Err.Error(), maxErrorText), firstFrame(stack))
 }
 
 // firstFrame returns the function that panicked, from a stack as

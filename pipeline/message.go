@@ -24,6 +24,10 @@ const (
 	// IDSourcePosition or IDSourceContent.
 	MetaIDSource = "idsource"
 
+	// MetaEditOf is set on a message that somebody edited, and names the one
+	// that it was made of. Its content may be another under the same id.
+	MetaEditOf = "editof"
+
 	// metaCorrelationAlias is Watermill's own name for MetaCorrelationID.
 	metaCorrelationAlias = "correlation_id"
 )
@@ -68,6 +72,10 @@ const (
 	MetaPoisonTopic      = "topic_poisoned"
 	MetaPoisonHandler    = "handler_poisoned"
 	MetaPoisonSubscriber = "subscriber_poisoned"
+
+	// MetaReplayID is set on a dead letter's message that was sent back, and
+	// names the replay.
+	MetaReplayID = "replayid"
 )
 
 // CorrelationID returns the message's correlation id, also where it came

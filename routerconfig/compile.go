@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
+	"slices"
 
 	"github.com/waybill-dev/waybill/pipeline"
 )
@@ -36,30 +37,35 @@ func compile(c *config, dir string, e encoder) (pipeline.Pipeline, error) {
 		h := c.Handlers[name].handler(name)
 		h.Version = version(e.yaml(map[string]*handlerConfig{name: c.Handlers[name]}, "/handlers"))
 		p.Handlers = append(p.Handlers, h)
-		addDeadLetters(p.Topics, h)
+	}
+	for _, h := range p.Handlers {
+		addDeadLetters(p, h.DeadLetter, h)
+		if h.MaxReplays > 0 {
+			addDeadLetters(p, h.Parking(), h)
+		}
 	}
 	return p, nil
 }
 
-// addDeadLetters puts the topics of a handler's dead letters among the topics,
-// on the broker of what it reads, unless the file has them.
-func addDeadLetters(topics map[string]pipeline.Topic, h pipeline.Handler) {
-	names := []string{h.DeadLetter}
-	if h.MaxReplays > 0 {
-		names = append(names, h.Parking())
-	}
-	for _, name := range names {
-		topic, declared := topics[name]
-		if !declared {
-			topic = pipeline.Topic{
-				Name:      name,
-				Broker:    topics[h.From].Broker,
-				Provision: topics[h.From].Provision,
-			}
+// addDeadLetters puts a topic of a handler's dead letters among the topics, on
+// the broker of what it reads, unless the file has it.
+func addDeadLetters(p pipeline.Pipeline, name string, h pipeline.Handler) {
+	topic, declared := p.Topics[name]
+	if !declared {
+		topic = pipeline.Topic{
+			Name:      name,
+			Broker:    p.Topics[h.From].Broker,
+			Provision: p.Topics[h.From].Provision,
 		}
-		topic.DeadLetter = true
-		topics[name] = topic
 	}
+	topic.DeadLetter = true
+	isRead := slices.ContainsFunc(p.Handlers, func(h pipeline.Handler) bool { return h.From == name })
+	if p.Brokers[topic.Broker].Driver == pipeline.DriverRabbitMQ && topic.Rabbit.Queue == "" && !isRead {
+		// The archiver reads the queue in which letters were kept before there
+		// was one, so that none is left behind and none is there twice.
+		topic.Rabbit.Queue = name
+	}
+	p.Topics[name] = topic
 }
 
 // version is a short hash of an effective config's text.

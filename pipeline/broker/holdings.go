@@ -35,6 +35,27 @@ func subscription(p pipeline.Pipeline, h pipeline.Handler, topic pipeline.Topic)
 	}
 }
 
+// What the archiver takes of a dead-letter topic at a time: as many letters as
+// share a transaction of the store, and as many again that wait for the next.
+const (
+	archiveBatch = 64
+	archiveBytes = 64 << 20
+)
+
+// ArchiveOf is the archiver's subscription on a dead-letter topic.
+func ArchiveOf(p pipeline.Pipeline, topic pipeline.Topic) Subscription {
+	return Subscription{
+		Name:          p.Brokers[topic.Broker].GroupPrefix + topic.Name + ".archiver",
+		Handler:       "archiver",
+		Topic:         topic,
+		Ordering:      pipeline.OrderingNone,
+		Concurrency:   archiveBatch,
+		InFlight:      2 * archiveBatch,
+		InFlightBytes: archiveBytes,
+		Instance:      p.Instance,
+	}
+}
+
 // leftover is a topic as it is on the broker that it is moving away from.
 // Nothing is made or deleted there any more. What does not matter to reading
 // is left open, so that the config can say what the new broker is to have;
@@ -58,7 +79,8 @@ func leftover(p pipeline.Pipeline, topic pipeline.Topic) pipeline.Topic {
 
 // Holdings are the topics that the pipeline has on the broker of that name,
 // and the subscriptions on them, for Provision and Inspect. What is moving
-// away from the broker and still read there is among them.
+// away from the broker and still read there is among them, and so is what the
+// archiver reads.
 func Holdings(p pipeline.Pipeline, name string) ([]pipeline.Topic, []Subscription) {
 	var topics []pipeline.Topic
 	for _, t := range p.Topics {
@@ -78,6 +100,11 @@ func Holdings(p pipeline.Pipeline, name string) ([]pipeline.Topic, []Subscriptio
 		case p.Topics[h.From].Draining:
 			sub, _ := LeftoverOf(p, h)
 			subs = append(subs, sub)
+		}
+	}
+	for _, t := range topics {
+		if t.DeadLetter && t.Broker == p.Topics[t.Name].Broker {
+			subs = append(subs, ArchiveOf(p, t))
 		}
 	}
 	return topics, subs

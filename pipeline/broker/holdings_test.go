@@ -9,6 +9,26 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
+// TestHoldings_Archiver: what dies is read by the archiver, on every topic for
+// it.
+func TestHoldings_Archiver(t *testing.T) {
+	t.Parallel()
+	p := pipeline.Pipeline{
+		Instance: "i",
+		Brokers:  map[string]pipeline.Broker{"main": {GroupPrefix: "shop."}},
+		Topics: map[string]pipeline.Topic{
+			"in": {Name: "in", Broker: "main"}, "in.work.dlq": {Name: "in.work.dlq", Broker: "main", DeadLetter: true},
+		},
+		Handlers: []pipeline.Handler{{Name: "work", From: "in"}},
+	}
+	_, subs := Holdings(p, "main")
+	require.Len(t, subs, 2)
+	require.Equal(t, ArchiveOf(p, p.Topics["in.work.dlq"]), subs[1])
+	require.Equal(t, "shop.in.work.dlq.archiver", subs[1].Name)
+	require.Equal(t, pipeline.OrderingNone, subs[1].Ordering)
+	require.Equal(t, pipeline.Start{}, subs[1].Start, "from the oldest on")
+}
+
 // TestHoldings_Draining: on the broker that a topic moves away from there is
 // what its handlers read, and nothing is made or compared that reading does
 // not need.

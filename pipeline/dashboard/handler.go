@@ -50,6 +50,7 @@ func New(opts Options) http.Handler {
 	registerMessages(api, opts)
 	registerBatch(api, opts)
 	registerDoctor(api, opts)
+	registerLetters(api, opts)
 	// Browsers may not post here from other sites' pages.
 	return http.NewCrossOriginProtection().Handler(mux)
 }
@@ -159,6 +160,12 @@ func registerDoctor(api huma.API, opts Options) {
 // apiError gives an error its status.
 func apiError(err error) error {
 	switch r := pipeline.ReasonOf(err); {
+	case errors.Is(err, store.ErrNotFound):
+		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, store.ErrInvalid):
+		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, store.ErrConflict):
+		return huma.Error409Conflict(err.Error())
 	case r == pipeline.ReasonTooLarge:
 		return huma.Error413RequestEntityTooLarge(err.Error())
 	case r == pipeline.ReasonUnroutable:

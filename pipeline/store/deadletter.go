@@ -36,7 +36,8 @@ type DeadLetter struct {
 	// takes what is the same however often the broker hands out this copy,
 	// and different for the next death (the time of the last failure; for a
 	// foreign one its position or a hash). Bury does nothing for a copy that it
-	// has seen. It is not returned.
+	// has seen. It is returned only where it tells letters apart, too: of
+	// messages that share an id.
 	Copy string
 
 	Deaths  int // copies that were buried
@@ -102,6 +103,10 @@ type DeadLetters interface {
 	// latest first. It does not look at the letters: counts are kept.
 	Groups(ctx context.Context, q GroupQuery) ([]Group, error)
 
+	// LetterCounts counts the letters of each handler by state. It does not look
+	// at them, as Groups.
+	LetterCounts(ctx context.Context) (map[string]map[State]int64, error)
+
 	// GroupBy counts the letters that match by the text of a header or of the
 	// JSON value at a pointer, the largest group first, at most MaxPage. It looks
 	// at each.
@@ -123,6 +128,7 @@ type Move struct {
 // MoveAll is a change of the state of all letters that match.
 type MoveAll struct {
 	Filter  Filter
+	UpTo    int64 // the newest letter's id that is meant, so that who comes meanwhile is not; 0: all
 	From    State
 	To      State
 	Expires time.Time // as in Move

@@ -17,6 +17,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/engine"
+	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -39,6 +40,7 @@ type App struct {
 	metrics  *prometheus.Registry
 	brokers  map[string]broker.Broker
 	store    store.Store
+	archiver *replay.Archiver
 	engine   *engine.Engine
 	seeds    []seed
 	stops    []stop
@@ -64,7 +66,8 @@ func New(p pipeline.Pipeline, opts Options) (*App, error) {
 // setup wires everything, in the order in which it depends on each other.
 // What it opens it notes with onStop; Stop goes through the notes backwards:
 // listeners first, so that nothing new comes in, then the engine's drain, then
-// the brokers, whose publishers the draining handlers need.
+// the archiver, which takes what died in it, then the store, and the brokers,
+// whose publishers the draining handlers need.
 func (a *App) setup() error {
 	if err := makeData(a.pipeline); err != nil {
 		return err
@@ -83,6 +86,11 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("store", func(context.Context) error { return a.store.Close() })
+	a.archiver = replay.NewArchiver(replay.ArchiverOptions{
+		Pipeline: a.pipeline, Brokers: a.brokers, Store: a.store, Log: a.log, Metrics: a.metrics,
+		AwaitBroker: func(ctx context.Context, name string) error { return a.engine.AwaitBroker(ctx, name) },
+	})
+	a.onStop("archiver", a.archiver.Stop)
 	a.engine, err = engine.New(engine.Options{
 		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store,
 		Log: a.log, Metrics: a.metrics, Tracer: a.opts.Tracer,
@@ -96,7 +104,7 @@ func (a *App) setup() error {
 		Store:    a.store,
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
-		Problems: func() []string { return a.engine.State().Problems() },
+		Problems: func() []string { return append(a.engine.State().Problems(), a.archiver.Problems()...) },
 		Notes:    func() []string { return a.engine.State().Notes() },
 		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
 		Log:      a.log,
@@ -119,7 +127,10 @@ func (a *App) registerMetrics() {
 
 // Start lets the pipeline run and returns at once; brokers that are away are
 // waited for in the background.
-func (a *App) Start() { a.engine.Start() }
+func (a *App) Start() {
+	a.engine.Start()
+	a.archiver.Start()
+}
 
 // Failed fires when the pipeline can never run as configured.
 func (a *App) Failed() <-chan error { return a.engine.Failed() }

@@ -111,6 +111,11 @@ func scratchOutputs(to map[string]string, out string) map[string]string {
 	return outputs
 }
 
+// archive is what the archiver reads of the scratch pipeline.
+func (b *bench) archive() broker.Subscription {
+	return broker.ArchiveOf(b.app.pipeline, b.app.pipeline.Topics[b.handler.DeadLetter])
+}
+
 // removeTimeout is how long removing what was made may take.
 const removeTimeout = 30 * time.Second
 
@@ -123,7 +128,7 @@ func (b *bench) close(ctx context.Context) error {
 		sub := b.handler.Subscription(b.broker.GroupPrefix)
 		err = errors.Join(err, scratch.Remove(ctx, b.broker, scratch.Names{
 			Topics:        []string{b.in.Name, b.out.Name, b.handler.DeadLetter},
-			Subscriptions: []string{sub}, Partitions: b.in.Partitions,
+			Subscriptions: []string{sub, b.archive().Name}, Partitions: b.in.Partitions,
 		}))
 	}
 	return errors.Join(err, os.RemoveAll(b.app.pipeline.Data))

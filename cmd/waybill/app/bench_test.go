@@ -118,7 +118,7 @@ func leftOnBroker(t *testing.T, b *bench) (left []string) {
 				left = append(left, name)
 			}
 		}
-		for _, name := range []string{sub, sub + ".0", sub + ".1", b.in.Name, b.out.Name, b.handler.DeadLetter} {
+		for _, name := range []string{sub, sub + ".0", sub + ".1", b.archive().Name, b.in.Name, b.out.Name, b.handler.DeadLetter} {
 			is("queue "+name, func(ch *amqp.Channel) error {
 				_, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
 				return err
@@ -140,8 +140,10 @@ func leftOnBroker(t *testing.T, b *bench) (left []string) {
 				left = append(left, "topic "+name)
 			}
 		}
-		if _, ok := groups[sub]; ok {
-			left = append(left, "group "+sub)
+		for _, name := range []string{sub, b.archive().Name} {
+			if _, ok := groups[name]; ok {
+				left = append(left, "group "+name)
+			}
 		}
 	}
 	return left

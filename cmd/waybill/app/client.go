@@ -67,7 +67,12 @@ func (c *cli) readToken() (pipeline.Secret, error) {
 // do sends a request, and turns an answer that is not a success into an error
 // with the exit code for it. The caller closes the body.
 func (cl *client) do(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, bytes.NewReader(body))
+	return cl.stream(ctx, method, path, header, bytes.NewReader(body))
+}
+
+// stream is do with a body that is read as it is sent.
+func (cl *client) stream(ctx context.Context, method, path string, header http.Header, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, body)
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
@@ -97,6 +102,8 @@ func codeOf(status int) int {
 	case http.StatusNotFound:
 		return exitNotFound
 	case http.StatusUnauthorized, http.StatusForbidden:
+		return exitRefused
+	case http.StatusConflict:
 		return exitRefused
 	case http.StatusServiceUnavailable:
 		return exitUnreachable

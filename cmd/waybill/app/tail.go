@@ -32,7 +32,8 @@ func (c *cli) tailCommand() *cobra.Command {
 		Use:   "tail TOPIC",
 		Short: "Watch a topic",
 		Long: "Prints the payloads of a topic's messages, a newline after each. No consumer is disturbed.\n" +
-			"Exits with 1 if fewer than -n came within --timeout.",
+			"Exits with 1 if fewer than -n came within --timeout. A dead-letter topic on RabbitMQ has only what is not\n" +
+			"archived yet: see waybill dlq.",
 		Example: "  waybill tail prepared-orders\n" +
 			"  waybill tail orders-in.prepare.dlq --from oldest -n 10 --json --timeout 5s",
 		Args: cobra.ExactArgs(1),
@@ -64,6 +65,7 @@ func (t *tailCommand) run(ctx context.Context, topic string) error {
 		return err
 	}
 	defer a.close()
+	t.hint(a, topic)
 	shown := 0
 	show := func(m dashboard.Message) error {
 		if err := t.print(m); err != nil {
@@ -80,6 +82,15 @@ func (t *tailCommand) run(ctx context.Context, topic string) error {
 		err = t.watch(ctx, a, topic, show)
 	}
 	return t.verdict(interrupted, ctx, err, shown)
+}
+
+// hint says where dead letters are that the topic has no more: on RabbitMQ
+// they move to the store. With --server the config is not known here.
+func (t *tailCommand) hint(a *access, name string) {
+	topic := a.pipeline.Topics[name]
+	if topic.DeadLetter && a.pipeline.Brokers[topic.Broker].Driver == pipeline.DriverRabbitMQ {
+		fmt.Fprintf(t.err, "%s has only what is not archived yet; waybill dlq ls lists all dead letters\n", name)
+	}
 }
 
 // verdict is what the command ends with.

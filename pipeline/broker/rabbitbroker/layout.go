@@ -92,6 +92,9 @@ func (l layout) ownQueue() string {
 	return l.topic.Name
 }
 
+// isArchived reports whether dead letters are read from the topic's own queue.
+func (l layout) isArchived() bool { return l.topic.DeadLetter && l.queue == l.topic.Name }
+
 // queues are what a subscription reads, one claim each.
 func (l layout) queues(sub broker.Subscription) []string {
 	switch {
@@ -131,10 +134,11 @@ func (l layout) arguments(singleActive bool) amqp.Table {
 
 // ownArguments are those of a queue that nobody reads: it alone has the
 // topic's retention. A subscription's queue keeps what its handler has not
-// read.
+// read. Dead letters, which the archiver reads, are in the queue that they had
+// while nobody did.
 func (l layout) ownArguments() amqp.Table {
 	args := l.arguments(false)
-	if r := l.topic.Retention; l.queue == "" {
+	if r := l.topic.Retention; l.queue == "" || l.isArchived() {
 		if r.Age > 0 {
 			args[argTTL] = r.Age.Milliseconds()
 		}

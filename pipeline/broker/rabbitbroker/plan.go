@@ -51,9 +51,11 @@ func planOf(l layout, subs []broker.Subscription) (plan, error) {
 			p.addPartitions(l, sub)
 			continue
 		}
-		p.addQueue(l, l.queues(sub)[0], l.arguments(isOrdered(sub)))
+		if !l.isArchived() {
+			p.addQueue(l, l.queues(sub)[0], l.arguments(isOrdered(sub)))
+		}
 	}
-	if own := l.ownQueue(); len(subs) == 0 && own != "" {
+	if own := l.ownQueue(); own != "" && (len(subs) == 0 || l.isArchived()) {
 		p.addQueue(l, own, l.ownArguments())
 	}
 	return p, nil

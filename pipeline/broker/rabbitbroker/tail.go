@@ -216,6 +216,9 @@ func (b *Broker) idleQueue(ctx context.Context, l layout) (string, int, error) {
 		}
 		why = append(why, err)
 	}
+	if l.topic.DeadLetter {
+		why = append(why, errors.New("its letters are archived as they come: waybill dlq ls lists them"))
+	}
 	return "", 0, joined(why)
 }
 

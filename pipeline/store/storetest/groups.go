@@ -50,6 +50,11 @@ func groups(t *testing.T, h Harness) {
 		require.Equal(t, letter(8).Last, all[0].Last, "the latest first")
 		require.Equal(t, letter(1).First, all[0].First)
 
+		byHandler, err := s.LetterCounts(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[store.State]int64{store.Dead: 1}, byHandler["mail"])
+		require.Equal(t, map[store.State]int64{store.Dead: 6, store.Replaying: 1, store.Archived: 1, store.Completed: 1}, byHandler["prepare"])
+
 		mail, err := s.Groups(t.Context(), store.GroupQuery{Handler: "mail"})
 		require.NoError(t, err)
 		require.Len(t, mail, 1)

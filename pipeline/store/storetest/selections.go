@@ -37,7 +37,7 @@ func selections(t *testing.T, h Harness) {
 		require.Equal(t, int64(3), want.Count)
 		require.Equal(t, []store.Tally{{Name: "prepare", Count: 2}, {Name: "mail", Count: 1}}, want.ByHandler)
 		require.Equal(t, []store.Tally{{Name: "orders-in", Count: 2}, {Name: "emails", Count: 1}}, want.ByTopic)
-		require.Equal(t, c.Now(), want.At)
+		require.Equal(t, want.At, c.Now())
 
 		bury(t, s, letter(5))
 		got, err := s.Selection(t.Context(), want.ID)

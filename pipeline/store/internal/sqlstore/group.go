@@ -37,6 +37,24 @@ func (s *Store) Groups(ctx context.Context, q store.GroupQuery) (groups []store.
 	return groups, err
 }
 
+// LetterCounts implements store.DeadLetters.
+func (s *Store) LetterCounts(ctx context.Context) (counts map[string]map[store.State]int64, err error) {
+	counts = make(map[string]map[store.State]int64)
+	err = s.view(ctx, "count dead letters", "SELECT handler, state, CAST(sum(n) AS BIGINT) FROM dead_count GROUP BY handler, state",
+		func(scan func(...any) error) error {
+			var handler string
+			var state store.State
+			var n int64
+			err := scan(&handler, &state, &n)
+			if counts[handler] == nil {
+				counts[handler] = make(map[store.State]int64)
+			}
+			counts[handler][state] = n
+			return err
+		})
+	return counts, err
+}
+
 // GroupBy implements store.DeadLetters.
 func (s *Store) GroupBy(ctx context.Context, f store.Filter, by store.By) (groups []store.ValueGroup, err error) {
 	const what = "group dead letters"

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
 	})
 }
 
-const letterFields = `id, handler, message, state, version, topic, subscription, part, place, msg_key, correlation, reason, error, error_type,
+const letterFields = `id, handler, message, twin, state, version, topic, subscription, part, place, msg_key, correlation, reason, error, error_type,
 	fingerprint, attempts, first_at, last_at, deaths, replays, note, buried_at, changed_at, expires_at, edited, parked, `
 
 const (
@@ -83,13 +84,14 @@ const (
 func scanLetter(scan func(...any) error) (l store.DeadLetter, err error) {
 	var first, last, buried, changed, expires, edited, parked int64
 	var headers string
-	err = scan(&l.ID, &l.Handler, &l.Message, &l.State, &l.Version, &l.Topic, &l.Subscription, &l.Partition, &l.Offset, &l.Key,
+	err = scan(&l.ID, &l.Handler, &l.Message, &l.Copy, &l.State, &l.Version, &l.Topic, &l.Subscription, &l.Partition, &l.Offset, &l.Key,
 		&l.Correlation, &l.Reason, &l.Error, &l.ErrorType, &l.Fingerprint, &l.Attempts, &first, &last, &l.Deaths, &l.Replays,
 		&l.Note, &buried, &changed, &expires, &edited, &parked, &l.Stack, &headers, &l.Payload)
 	if err != nil {
 		return l, err
 	}
 	l.Message, l.Key, l.Correlation = decodeText(l.Message), decodeText(l.Key), decodeText(l.Correlation)
+	l.Copy = decodeText(l.Copy)
 	l.First, l.Last = fromMicros(first), fromMicros(last)
 	l.Buried, l.Changed, l.Expires = fromMicros(buried), fromMicros(changed), fromMicros(expires)
 	l.Edited, l.Parked = edited == 1, parked == 1
@@ -225,13 +227,13 @@ func (s *Store) MoveLetters(ctx context.Context, m store.MoveAll) (n int, err er
 			return err
 		}
 		where, args, err := s.where(letterColumns, m.Filter, string(m.To), micros(now), expires(m.To, m.Expires),
-			truth(m.To == store.Replaying), string(m.From), limit(m.Limit))
+			truth(m.To == store.Replaying), string(m.From), limit(m.Limit), upTo(m.UpTo))
 		if err != nil {
 			return err
 		}
 		// The state is asked for again: another transaction may have been first.
 		err = tx.Query(`UPDATE dead_letter SET state = $1, version = version + 1, changed_at = $2, expires_at = $3, replays = replays + $4
-			WHERE state = $5 AND id IN (SELECT id FROM dead_letter WHERE state = $5 AND `+where+` ORDER BY id LIMIT $6)
+			WHERE state = $5 AND id IN (SELECT id FROM dead_letter WHERE state = $5 AND id <= $7 AND `+where+` ORDER BY id LIMIT $6)
 			RETURNING `+bareFields, func(scan func(...any) error) error {
 			l, err := scanLetter(scan)
 			moved = append(moved, l)
@@ -246,6 +248,14 @@ func (s *Store) MoveLetters(ctx context.Context, m store.MoveAll) (n int, err er
 		return 0, err
 	}
 	return len(moved), nil
+}
+
+// upTo is the newest id that is meant.
+func upTo(id int64) int64 {
+	if id == 0 {
+		return math.MaxInt64
+	}
+	return id
 }
 
 // CloseLetter implements store.DeadLetters.

@@ -1,0 +1,225 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// publishTimeout is well within the lease: who lost it should not publish.
+const publishTimeout = leaseTime / 2
+
+// sending is a letter on its way.
+type sending struct {
+	store.Candidate
+	content store.Content // what is sent
+	edited  bool          // by the transform
+	topic   string        // where it is published; "": it goes back to its handler
+}
+
+// send sends the next letters, up to n, and returns how many had their turn.
+func (r *run) send(ctx context.Context, n int) (int, error) {
+	next, err := r.opts.Store.NextItems(ctx, r.lease, n)
+	if err != nil {
+		return 0, err
+	}
+	letters := make([]sending, len(next))
+	for i, c := range next {
+		letters[i] = r.decide(c)
+	}
+	letters, refused := r.publish(ctx, letters)
+	err = r.opts.Store.Do(ctx, r.writes(letters)...)
+	switch {
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrStaleToken):
+		return 0, nil // a letter, or the replay, has changed since it was looked at: look again
+	case err != nil:
+		return 0, err
+	}
+	r.told(letters)
+	r.lease.Pending -= int64(len(letters))
+	for _, l := range letters {
+		if l.State == store.ItemSent {
+			r.lease.Sent++
+		}
+	}
+	return len(letters), refused
+}
+
+// decide looks whether a letter is to be sent, and as what.
+func (r *run) decide(c store.Candidate) sending {
+	s := sending{Candidate: c}
+	if s.Why = r.reason(c); s.Why == "" {
+		s.Why = r.compose(&s)
+	}
+	switch {
+	case s.Why != "":
+		s.State = store.ItemSkipped
+		return s
+	case s.topic != "":
+		s.State = store.ItemCompleted
+	default:
+		s.State = store.ItemSent
+	}
+	s.Deaths = c.Now.Deaths
+	return s
+}
+
+// reason is why a letter is skipped, or "".
+func (r *run) reason(c store.Candidate) string {
+	switch l := c.Now; {
+	case l == nil:
+		return "it is gone"
+	case l.State != store.Dead:
+		return fmt.Sprintf("it is not dead any more: %s", l.State)
+	case l.Version != c.Seen:
+		return "it has changed since it was selected"
+	case l.Parked && !r.named:
+		return "it is parked: name it by its id to replay it all the same"
+	}
+	return ""
+}
+
+// compose fills in what is sent and where, or returns why that cannot be done.
+func (r *run) compose(s *sending) (why string) {
+	l := s.Now
+	s.content = l.Content
+	if r.edit != nil {
+		edited, err := r.edit(l.Content)
+		if err != nil {
+			return "transform: " + err.Error()
+		}
+		s.edited = !maps.Equal(edited.Headers, l.Headers) || !bytes.Equal(edited.Payload, l.Payload)
+		s.content = edited
+	}
+	if s.topic = r.lease.Options.Redirect; s.topic == "" {
+		if _, ours := r.opts.Handler(l.Handler); !ours {
+			s.topic = l.Topic
+		}
+	}
+	if s.topic == "" {
+		return ""
+	}
+	if _, ok := r.opts.Topic(s.topic); !ok {
+		return fmt.Sprintf("handler %q is not in the pipeline, nor topic %q where the message was read: redirect it to a topic that is", l.Handler, s.topic)
+	}
+	return ""
+}
+
+// headers are those of the message that is sent: the letter's, and what says
+// where it comes from.
+func (r *run) headers(s sending) map[string]string {
+	headers := make(map[string]string, len(s.content.Headers)+3)
+	maps.Copy(headers, s.content.Headers)
+	headers[pipeline.MetaReplayID] = strconv.FormatInt(r.lease.ID, 10)
+	headers[pipeline.MetaDeadReplays] = strconv.Itoa(s.Now.Replays + 1)
+	if s.edited || s.Now.Edited {
+		headers[pipeline.MetaEditOf] = s.Now.Message
+	}
+	return headers
+}
+
+// publish publishes what goes to a topic. A message that is refused for good
+// is skipped; one that cannot be published now ends the batch before it, for
+// the order of its key, and the error says why.
+func (r *run) publish(ctx context.Context, letters []sending) ([]sending, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	byTopic := make(map[string][]int)
+	for i, l := range letters {
+		if l.State == store.ItemCompleted {
+			byTopic[l.topic] = append(byTopic[l.topic], i)
+		}
+	}
+	end, why := len(letters), error(nil)
+	for topic, places := range byTopic {
+		msgs := make([]*message.Message, len(places))
+		for i, at := range places {
+			msgs[i] = message.NewMessageWithContext(ctx, letters[at].Now.Message, letters[at].content.Payload)
+			msgs[i].Metadata = r.headers(letters[at])
+		}
+		for i, err := range r.opts.Publish(ctx, topic, msgs) {
+			at := places[i]
+			switch {
+			case err == nil:
+			case pipeline.IsPermanent(err):
+				letters[at].State, letters[at].Why = store.ItemSkipped, "publish: "+err.Error()
+			case at < end:
+				end, why = at, fmt.Errorf("publish to %s: %w", topic, err)
+			}
+		}
+	}
+	return letters[:end], why
+}
+
+// writes are what the store does about the letters. Keys come before letters,
+// as in every outcome, so that two transactions rarely wait for each other.
+func (r *run) writes(letters []sending) []pipeline.Write {
+	s := r.opts.Store
+	items := make([]store.ReplayItem, len(letters))
+	for i, l := range letters {
+		items[i] = l.ReplayItem
+	}
+	writes := []pipeline.Write{s.AdvanceReplay(r.lease, items)}
+	for _, l := range letters {
+		if l.State == store.ItemSent {
+			writes = append(writes, s.Requeue(r.message(l)))
+		}
+	}
+	for _, l := range letters {
+		if l.State == store.ItemSkipped {
+			continue
+		}
+		version := l.Now.Version
+		if l.edited {
+			writes = append(writes, s.ReviseLetter(l.Letter, version, l.content))
+			version++
+		}
+		writes = append(writes, s.MoveLetter(store.Move{ID: l.Letter, To: store.Replaying, Version: version}))
+		if l.State == store.ItemCompleted {
+			writes = append(writes, s.MoveLetter(store.Move{ID: l.Letter, To: store.Completed, Version: version + 1}), s.Unpark(l.Now.Handler, l.Now.Message))
+		}
+	}
+	return writes
+}
+
+// message is what the handler gets.
+func (r *run) message(s sending) store.DelayedMessage {
+	l := s.Now
+	m := store.DelayedMessage{
+		Handler: l.Handler, Message: l.Message, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Key: l.Key,
+		Due: time.Now(), Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1,
+		Content: store.Content{Headers: r.headers(s), Payload: s.content.Payload},
+	}
+	if h, _ := r.opts.Handler(l.Handler); h.Ordering == pipeline.OrderingNone {
+		m.Key = ""
+	}
+	if l.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent { // equal messages share the id, and are not merged
+		m.Copy = fmt.Sprintf("letter/%d", l.ID)
+	}
+	return m
+}
+
+// told tells which keys are held now.
+func (r *run) told(letters []sending) {
+	if r.opts.Requeued == nil {
+		return
+	}
+	keys := make(map[string][]string)
+	for _, l := range letters {
+		if l.State == store.ItemSent {
+			keys[l.Now.Handler] = append(keys[l.Now.Handler], l.Now.Key)
+		}
+	}
+	for handler, keys := range keys {
+		r.opts.Requeued(handler, keys)
+	}
+}
