@@ -24,6 +24,10 @@ const (
 	// IDSourcePosition or IDSourceContent.
 	MetaIDSource = "idsource"
 
+	// MetaEditOf is set on a message that somebody edited, and names the one
+	// that it was made of. Its content may be another under the same id.
+	MetaEditOf = "editof"
+
 	// metaCorrelationAlias is Watermill's own name for MetaCorrelationID.
 	metaCorrelationAlias = "correlation_id"
 )

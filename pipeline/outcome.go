@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -27,8 +28,23 @@ type Outcome struct {
 	First    time.Time // the first failure
 	Last     time.Time // the last failure
 	Outputs  []string  // ids of what was published
+	Answer   string    // what the other side said to an effect; the kind's to fill in
+	Before   bool      // the effect was done before; its outputs are published again as they were
 
 	settling []func(Result) Write
+	finally  []func()
+}
+
+// Finally adds what to do when the message is settled, or given back to its
+// broker because Waybill stops: Result says which.
+func (o *Outcome) Finally(f func()) { o.finally = append(o.finally, f) }
+
+// End does what Finally added, the last first. Who made the Outcome calls it
+// once, when nothing of the message is left to do.
+func (o *Outcome) End() {
+	for _, f := range slices.Backward(o.finally) {
+		f()
+	}
 }
 
 // Settling adds a change of the store that belongs to the outcome: the store

@@ -20,8 +20,9 @@ type route struct {
 	handler    pipeline.Handler
 	sub        broker.Subscription
 	subscriber *broker.Subscriber
-	left       *leftover // what its topic has on another broker; nil: the topic is not moving
-	brokers    []string  // that it reads or writes
+	left       *leftover      // what its topic has on another broker; nil: the topic is not moving
+	brokers    []string       // that it reads or writes
+	once       *pipeline.Once // nil: it has no effect
 	chain      message.HandlerFunc
 	workers    *workers
 	log        *slog.Logger
@@ -48,6 +49,7 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		sub:     broker.SubscriptionOf(e.opts.Pipeline, h),
 	}
 	r.brokers = e.brokersOf(h)
+	r.once = onceOf(kind, h.Config)
 	fn, err := kind.New(pipeline.Env{
 		Handler: h.Name,
 		Version: h.Version,
