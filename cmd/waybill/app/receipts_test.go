@@ -2,24 +2,21 @@ package app
 
 import (
 	"bufio"
-	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/emersion/go-smtp"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // shop is a pipeline with two effects for each order.
@@ -66,41 +63,19 @@ type sides struct {
 func placesOfReceipts(t *testing.T) map[string]place {
 	t.Helper()
 	brokers := brokersUnderTest(t)
-	file := func(*testing.T) string { return "sqlite:waybill.db" }
+	file := func(testing.TB) string { return "sqlite:waybill.db" }
 	places := map[string]place{"embedded and SQLite": {brokers["embedded"], file}}
 	if !testing.Short() {
-		places["embedded and PostgreSQL"] = place{brokers["embedded"], newSchema}
+		places["embedded and PostgreSQL"] = place{brokers["embedded"], storetest.Schema}
 		places["RabbitMQ and SQLite"] = place{brokers["rabbitmq"], file}
-		places["Kafka and PostgreSQL"] = place{brokers["kafka"], newSchema}
+		places["Kafka and PostgreSQL"] = place{brokers["kafka"], storetest.Schema}
 	}
 	return places
 }
 
 type place struct {
 	brokers string
-	store   func(*testing.T) string
-}
-
-// newSchema returns the URL of a schema that goes with the test.
-func newSchema(t *testing.T) string {
-	t.Helper()
-	server := needEnv(t, "POSTGRES_URL")
-	schema := "app_" + strings.ToLower(rand.Text()[:12])
-	run := func(statement string) {
-		conn, err := pgx.Connect(context.Background(), server)
-		require.NoError(t, err)
-		_, err = conn.Exec(context.Background(), statement)
-		require.NoError(t, err)
-		require.NoError(t, conn.Close(context.Background()))
-	}
-	run("CREATE SCHEMA " + schema)
-	t.Cleanup(func() { run("DROP SCHEMA " + schema + " CASCADE") })
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	return u.String()
+	store   func(testing.TB) string
 }
 
 // openShop runs the pipeline and the systems around it.
