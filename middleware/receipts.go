@@ -26,6 +26,9 @@ const (
 	busyMax     = time.Second
 )
 
+// giveBackTimeout bounds how long a stop waits for the store.
+const giveBackTimeout = time.Second
+
 // Receipts keeps an effect from happening twice (design §4): it is reserved in
 // the store before the kind runs, and the receipt is written in the transaction
 // of the outcome, with the outputs. What has a receipt is not done again; its
@@ -140,17 +143,19 @@ func (e *effect) finish() pipeline.Write {
 	})
 }
 
-// giveBack records how far a message got that goes back to its broker because
-// Waybill stops: a stop is not a crash, after which nobody knows.
+// giveBack records how far a message got that has no outcome. Where Waybill
+// stops, its broker keeps it, and a stop is not a crash after which nobody
+// knows; where it is handled anew, the effect is begun anew, too.
 func (e *effect) giveBack(msg *message.Message) {
-	if e.outcome.Result != pipeline.ResultStopped || e.cut {
+	stopped := e.outcome.Result == pipeline.ResultStopped
+	if e.cut || !stopped && e.outcome.Result != "" {
 		return
 	}
 	write := e.Store.FreeReceipt(e.key, e.Owner)
-	if e.done {
+	if stopped && e.done {
 		write = e.finish()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(msg.Context()), busyMax)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(msg.Context()), giveBackTimeout)
 	defer cancel()
 	if err := e.Store.Do(ctx, write); err != nil {
 		e.Log.WarnContext(ctx, "the receipt is left open, as after a crash: "+err.Error())

@@ -131,6 +131,7 @@ func (e *effects) chain(kind message.HandlerFunc) message.HandlerFunc {
 	h := Receipts{Once: *e.once, Effect: "mail", Owner: "a", Store: e.store, InHand: &e.inHand, Holder: quick(e.held), Log: quiet}.Middleware(
 		Retry{Immediate: 1, Initial: time.Millisecond}.Middleware(kind))
 	h = Publish{Handler: "mail", Topics: map[string]string{"": "out"}, Send: send, Holder: quick(e.held)}.Middleware(h)
+	h = Rerun{Holder: quick(e.held)}.Middleware(h)
 	h = Settle{Handler: "mail", DeadLetter: "dlq", Send: send, Holder: quick(e.held), Log: quiet}.Middleware(h)
 	return Record{Begin: func() {}, Done: func(*pipeline.Outcome, time.Duration) {}}.Middleware(h)
 }
@@ -257,6 +258,29 @@ func TestReceipts(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, pipeline.ResultOK, o.Result)
 		require.Equal(t, []string{pipeline.OutputID("in-1", "mail", 0)}, ids)
+	})
+
+	t.Run("a message that is handled anew, as its state has changed, begins its effect anew", func(t *testing.T) {
+		t.Parallel()
+		e := newEffects()
+		e.once.Doubt = func(*message.Message) error { return pipeline.Permanent(errBoom) }
+		runs := 0
+		e.sent = func([]Output) error {
+			if runs == 1 {
+				return pipeline.Permanent(pipeline.ErrOutdated)
+			}
+			return nil
+		}
+		msg, _, _ := incoming(t)
+		o, err := e.outcome(func(in *message.Message) ([]*message.Message, error) {
+			runs++
+			return produce("")(in)
+		}, msg)
+		require.NoError(t, err)
+		require.Equal(t, pipeline.ResultOK, o.Result)
+		require.Equal(t, 2, runs)
+		require.Equal(t, store.Done, e.store.state())
+		require.Empty(t, e.inHand.Longer(-1))
 	})
 
 	t.Run("outputs that are refused for good make a dead letter, which leaves no receipt", func(t *testing.T) {

@@ -35,8 +35,8 @@ type Outcome struct {
 	finally  []func()
 }
 
-// Finally adds what to do when the message is settled, or given back to its
-// broker because Waybill stops: Result says which.
+// Finally adds what to do when the message is settled, given back to its broker
+// because Waybill stops, or handled anew: Result says which, "" the last.
 func (o *Outcome) Finally(f func()) { o.finally = append(o.finally, f) }
 
 // End does what Finally added, the last first. Who made the Outcome calls it
@@ -45,6 +45,15 @@ func (o *Outcome) End() {
 	for _, f := range slices.Backward(o.finally) {
 		f()
 	}
+}
+
+// Reset makes o what it was before, for a message that is handled anew, and
+// does what Finally added since.
+func (o *Outcome) Reset(before Outcome) {
+	for _, f := range slices.Backward(o.finally[len(before.finally):]) {
+		f()
+	}
+	*o = before
 }
 
 // Settling adds a change of the store that belongs to the outcome: the store

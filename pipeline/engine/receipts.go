@@ -16,15 +16,15 @@ import (
 // A reservation counts for receiptLease since it was made or renewed. That is
 // how long a message waits whose effect another instance began before it died.
 const (
-	receiptLease  = 8 * time.Second
-	receiptRenew  = receiptLease / 4
-	expireEvery   = time.Hour
-	expireAtATime = 1000
+	receiptLease    = 8 * time.Second
+	receiptRenew    = receiptLease / 4
+	receiptsExpire  = time.Hour
+	receiptsAtATime = 1000
 )
 
 // receipts are those of the engine's effects.
 type receipts struct {
-	store  store.Store // nil: there are none
+	store  store.Store   // nil: there are none
 	keep   time.Duration // 0 or less: for ever
 	owner  string
 	inHand middleware.InHand
@@ -79,7 +79,7 @@ func (rs *receipts) stop() {
 }
 
 func (rs *receipts) run(ctx context.Context) {
-	renew, expire := time.NewTicker(receiptRenew), time.NewTicker(expireEvery)
+	renew, expire := time.NewTicker(receiptRenew), time.NewTicker(receiptsExpire)
 	defer renew.Stop()
 	defer expire.Stop()
 	rs.expire(ctx)
@@ -110,11 +110,11 @@ func (rs *receipts) expire(ctx context.Context) {
 		return
 	}
 	for {
-		n, err := rs.store.ExpireReceipts(ctx, time.Now().Add(-rs.keep), expireAtATime)
+		n, err := rs.store.ExpireReceipts(ctx, time.Now().Add(-rs.keep), receiptsAtATime)
 		if err != nil && ctx.Err() == nil {
 			rs.log.Warn("old receipts stay for now: " + err.Error())
 		}
-		if err != nil || n < expireAtATime {
+		if err != nil || n < receiptsAtATime {
 			return
 		}
 	}
