@@ -46,13 +46,13 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		if err != nil {
 			return nil, err
 		}
-		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK)
-		if len(produced) == 0 && len(writes) == 0 {
-			return nil, nil
-		}
 		out, err := p.address(msg, produced)
 		if err != nil {
 			return nil, err
+		}
+		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK) // of outputs as they go out
+		if len(out) == 0 && len(writes) == 0 {
+			return nil, nil
 		}
 		return nil, p.Holder.Until(msg, "publish", func(ctx context.Context) error {
 			return p.send(ctx, msg, &out, writes)
@@ -60,7 +60,8 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// address stamps the outputs and finds the topic of each.
+// address stamps the outputs, unless they are those of a run before, and finds
+// the topic of each.
 func (p Publish) address(in *message.Message, produced []*message.Message) ([]Output, error) {
 	outcome := pipeline.OutcomeOf(in.Context())
 	out := make([]Output, len(produced))
@@ -77,7 +78,9 @@ func (p Publish) address(in *message.Message, produced []*message.Message) ([]Ou
 			return nil, pipeline.WithReason(pipeline.Permanent(
 				fmt.Errorf("handler %s has no output %q under `to:`; it has %s", p.Handler, name, p.names())), pipeline.ReasonInternal)
 		}
-		stamp(msg, in, p.Handler, i)
+		if !outcome.Before {
+			stamp(msg, in, p.Handler, i)
+		}
 		out[i] = Output{Topic: topic, Message: msg}
 		outcome.Outputs = append(outcome.Outputs, msg.UUID)
 	}

@@ -51,6 +51,9 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		// its bytes as they are, and the kind, whose effects are done, does not
 		// run again for it.
 		middleware.Publish{Handler: h.Name, Topics: h.To, Send: send, Holder: holder}.Middleware,
+		// Outside of retry: one reservation for all runs. Inside of publish, which
+		// writes the receipt with the outputs that it sends.
+		e.receipts.around(r, holder),
 		// Outside of the breaker, so that a message that waits for the breaker
 		// burns no attempt.
 		middleware.Retry{Immediate: h.Retry.Immediate, Initial: h.Retry.Initial, OnRetry: e.metrics.retried(r), Delayed: delay.Left}.Middleware,

@@ -40,12 +40,13 @@ type Engine struct {
 	routes  []*route
 	ready   map[string]*flag // by broker: it is provisioned
 
-	life    context.Context // ends when starting is over or given up
-	giveUp  context.CancelFunc
-	starts  sync.WaitGroup // routes that are being started: over before a stop drains them
-	tasks   sync.WaitGroup
-	workers *workers
-	failed  chan error // a fault that no waiting mends; holds one
+	life     context.Context // ends when starting is over or given up
+	giveUp   context.CancelFunc
+	starts   sync.WaitGroup // routes that are being started: over before a stop drains them
+	tasks    sync.WaitGroup
+	workers  *workers
+	receipts *receipts
+	failed   chan error // a fault that no waiting mends; holds one
 
 	starting atomic.Int64 // routes that do not consume yet
 	waiting  waiting
@@ -72,9 +73,10 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, log: opts.Log, router: router,
-		ready:   make(map[string]*flag),
-		failed:  make(chan error, 1),
-		workers: newWorkers(),
+		ready:    make(map[string]*flag),
+		failed:   make(chan error, 1),
+		workers:  newWorkers(),
+		receipts: &receipts{store: opts.Store, keep: opts.Pipeline.Store.Receipts, owner: opts.Pipeline.Instance, log: opts.Log},
 	}
 	e.life, e.giveUp = context.WithCancel(context.Background())
 	e.metrics = newMetrics(e, opts.Metrics)
@@ -95,6 +97,7 @@ func New(opts Options) (*Engine, error) {
 // Start begins to run the pipeline and returns at once. Ready says when it
 // runs; Failed fires if it never will.
 func (e *Engine) Start() {
+	e.receipts.start()
 	e.tasks.Go(e.runRouter)
 	for name := range e.opts.Brokers {
 		e.tasks.Go(func() { e.provision(name) })
@@ -237,6 +240,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("close router: %w", err))
 	}
 	e.tasks.Wait()
+	e.receipts.stop() // not before: what drains still has effects in hand
 	err := errors.Join(errs...)
 	e.workers.close(err == nil)
 	e.close()

@@ -20,9 +20,10 @@ type route struct {
 	handler    pipeline.Handler
 	sub        broker.Subscription
 	subscriber *broker.Subscriber
-	inlet      *inlet    // of its delayed messages; nil: there is no store
-	left       *leftover // what its topic has on another broker; nil: the topic is not moving
-	brokers    []string  // that it reads or writes
+	inlet      *inlet         // of its delayed messages; nil: there is no store
+	left       *leftover      // what its topic has on another broker; nil: the topic is not moving
+	brokers    []string       // that it reads or writes
+	once       *pipeline.Once // nil: it has no effect
 	chain      message.HandlerFunc
 	workers    *workers
 	log        *slog.Logger
@@ -49,6 +50,7 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		sub:     broker.SubscriptionOf(e.opts.Pipeline, h),
 	}
 	r.brokers = e.brokersOf(h)
+	r.once = onceOf(kind, h.Config)
 	fn, err := kind.New(pipeline.Env{
 		Handler: h.Name,
 		Version: h.Version,

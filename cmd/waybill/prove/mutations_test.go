@@ -79,6 +79,27 @@ var mutations = []mutation{
 		"return begun.Before(o.loaded), may", "return true, may",
 		"./cmd/waybill/app", "^TestDelayed$/^embedded$/^a_key_stays",
 	},
+	{
+		"ReservedIsDone", "middleware/receipts.go",
+		"if was.State == store.Done {", "if was.State != store.Free {",
+		"./cmd/waybill/prove", "^TestEffectCrash$/^embedded$/^0-W2",
+	},
+	{
+		"FailureKeepsReceipt", "middleware/receipts.go",
+		"return e.Store.FreeReceipt(e.key, e.Owner)", "return e.finish()",
+		"./cmd/waybill/app", "^TestReceipts$/^embedded_and_SQLite$/^2-W5",
+	},
+	{
+		"ReceiptInAnotherTransaction", "pipeline/engine/send.go",
+		"return commit(ctx, c, in, out, writes)",
+		"each, err := commit(ctx, c, in, out, nil)\n\t\t\tif err == nil && len(writes) > 0 {\n\t\t\t\terr = e.opts.Store.Do(ctx, writes...)\n\t\t\t}\n\t\t\treturn each, err",
+		"./cmd/waybill/prove", "^TestReceiptAndOutcome$",
+	},
+	{
+		"NoTurns", "middleware/inhand.go",
+		"if there, taken := h.held[key]; taken {", "if there, taken := h.held[key]; taken && false {",
+		"./middleware", "^TestReceipts$/^2-41",
+	},
 }
 
 // TestMutations: each of them makes its check fail. See the folder's README.
