@@ -17,6 +17,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/engine"
+	"github.com/waybill-dev/waybill/pipeline/journal"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -39,6 +40,7 @@ type App struct {
 	metrics  *prometheus.Registry
 	brokers  map[string]broker.Broker
 	store    store.Store
+	journal  *journal.Journal
 	engine   *engine.Engine
 	seeds    []seed
 	stops    []stop
@@ -83,8 +85,12 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("store", func(context.Context) error { return a.store.Close() })
+	if a.journal, err = openJournal(a.pipeline, a.store, a.log); err != nil {
+		return err
+	}
+	a.onStop("attempt journal", a.journal.Close)
 	a.engine, err = engine.New(engine.Options{
-		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store,
+		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store, Journal: a.journal,
 		Log: a.log, Metrics: a.metrics, Tracer: a.opts.Tracer,
 	})
 	if err != nil {
@@ -97,7 +103,7 @@ func (a *App) setup() error {
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return a.engine.State().Problems() },
-		Notes:    func() []string { return a.engine.State().Notes() },
+		Notes:    func() []string { return append(a.engine.State().Notes(), suspectNotes(a.journal)...) },
 		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
 		Log:      a.log,
 	}))
