@@ -42,7 +42,7 @@ type Journal struct {
 	sure bool
 
 	suspects known
-	inHand   atomic.Int64 // suspects that are being handled
+	inHand   atomic.Int64    // suspects that are being handled
 	over     context.Context // ends with the journal
 	end      context.CancelFunc
 	keeping  sync.WaitGroup
@@ -75,6 +75,7 @@ func Open(ctx context.Context, opts Options) (*Journal, error) {
 			"says that it was handed out before", "file", opts.File, "error", err)
 		j.slots = newSlots(make([]byte, number*slotSize))
 	}
+	j.keeping.Go(func() { j.slots.tick(j.over) })
 	return j, nil
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"encoding/binary"
 	"hash/crc32"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 // (249 bytes for handler and topic) and 239 bytes of an id.
 //
 //	0   state: 0 free, writing, or full with the checksum of what follows
-//	8   Unix microseconds
+//	8   Unix seconds
 //	16  1: it runs alone
 //	17  length of the handler's name
 //	18  of the topic's
@@ -49,10 +50,27 @@ type slots struct {
 	memory []byte // whole slots; 8 bytes aligned
 	number uint32
 	next   atomic.Uint32
+	now    atomic.Int64 // Unix seconds, see tick: to ask for the time would cost a quarter of the whole
 }
 
 func newSlots(memory []byte) *slots {
-	return &slots{memory: memory, number: uint32(len(memory) / slotSize)} //nolint:gosec // some thousands
+	s := &slots{memory: memory, number: uint32(len(memory) / slotSize)} //nolint:gosec // some thousands
+	s.now.Store(time.Now().Unix())
+	return s
+}
+
+// tick keeps the time until ctx is done.
+func (s *slots) tick(ctx context.Context) {
+	seconds := time.NewTicker(time.Second)
+	defer seconds.Stop()
+	for {
+		select {
+		case now := <-seconds.C:
+			s.now.Store(now.Unix())
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // state is the first word of a slot.
@@ -76,7 +94,7 @@ func (s *slots) take(names label, id string, alone bool) int {
 
 func (s *slots) fill(n int, names label, id string, alone bool) {
 	slot := s.memory[n*slotSize : (n+1)*slotSize]
-	binary.NativeEndian.PutUint64(slot[8:], uint64(time.Now().UnixMicro())) //nolint:gosec // after 1970
+	binary.NativeEndian.PutUint64(slot[8:], uint64(s.now.Load())) //nolint:gosec // after 1970
 	slot[16] = 0
 	if alone {
 		slot[16] = 1
@@ -131,7 +149,7 @@ func parse(file []byte) []run {
 		text := string(slot[slotHead:end])
 		runs = append(runs, run{
 			handler: text[:handler], topic: text[handler : handler+topic], id: text[handler+topic:],
-			since: time.UnixMicro(int64(binary.NativeEndian.Uint64(slot[8:]))), alone: slot[16] == 1, //nolint:gosec // as it was written
+			since: time.Unix(int64(binary.NativeEndian.Uint64(slot[8:])), 0), alone: slot[16] == 1, //nolint:gosec // as it was written
 		})
 	}
 	return runs
