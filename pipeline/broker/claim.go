@@ -92,11 +92,23 @@ func (c *Claim) Deliver(ctx context.Context, d Delivery) error {
 	if c.begun.IsZero() {
 		c.begun = time.Now()
 	}
+	if !c.opts.Own {
+		c.look(d)
+	}
 	c.mu.Lock()
 	c.tracker.add(d.Position)
 	c.mu.Unlock()
 	c.w.enter(&delivery{claim: c, msg: d.Message, lane: c.lane(d), pos: d.Position, size: size, from: d.Origin, context: d.Context})
 	return nil
+}
+
+// look tells a message that comes again because a connection was lost from one
+// that another process had.
+func (c *Claim) look(d Delivery) {
+	again := d.Origin != nil && d.Origin.Redelivered
+	if c.w.recent.note(d.Message.UUID, again) {
+		d.Origin.Returned = true
+	}
 }
 
 // Skip records a position that needs no handling: done before a restart, or

@@ -33,6 +33,8 @@ type Window struct {
 	room  chan struct{}       // holds a token for each message in hand
 	bytes *semaphore.Weighted // counts bytes; nil: no bound
 
+	recent recent // what was delivered last
+
 	life    context.Context // ends when the window is to let go of everything
 	intake  context.Context // ends, with life or before, when nothing more is to be taken
 	drain   context.CancelFunc
@@ -72,6 +74,9 @@ func newWindow(life context.Context, sub Subscription) *Window {
 		life:  life,
 		lanes: make(map[string]lane),
 		gate:  make(chan struct{}),
+		// All that the broker has not heard of: as much in hand, and as much
+		// whose acknowledgement is on its way.
+		recent: newRecent(2 * sub.InFlight),
 	}
 	w.intake, w.drain = context.WithCancel(life)
 	if sub.InFlightBytes > 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/middleware"
+	"github.com/waybill-dev/waybill/pipeline/journal"
 )
 
 // How long one try to publish may take, and the pauses between tries while
@@ -26,6 +27,10 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 	send := e.sender()
 	order := e.newOrder(r, holder)
 	delay := e.delay(r, order)
+	var attempts *journal.Handler
+	if e.opts.Journal != nil {
+		attempts = e.opts.Journal.Handler(h.Name, h.From)
+	}
 	return compose(kind,
 		// One span around all that happens to the message, waiting included.
 		middleware.Trace{Tracer: e.opts.Tracer, Topic: h.From, Group: r.sub.Name}.Middleware,
@@ -44,6 +49,9 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		// Right inside of settle, which puts what must wait behind another of its
 		// key: no receipt is looked up and nothing runs for it.
 		order.Middleware,
+		// Inside of settle, which buries what is quarantined; outside of all that
+		// would run or keep a message first which is not to run any more.
+		middleware.Suspects{Journal: attempts, Holder: holder}.Middleware,
 		// Outside of publish, which finds out that what the kind saw is not so any
 		// more; inside of settle, since that is no failure of the message.
 		middleware.Rerun{Holder: holder}.Middleware,
@@ -67,6 +75,10 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		// Outside of the timeout, too: and released before the outputs are
 		// published, whose confirms then cost no slot.
 		middleware.Slots{Number: h.Concurrency}.Middleware,
+		// Around the run alone, which is what kills: whoever is held, or waits
+		// for the breaker, neither keeps a suspect from running alone nor is
+		// taken for one. Outside of the timeout: waiting for that is not running.
+		middleware.Journal{Journal: attempts, Holder: holder}.Middleware,
 		// Outside of recover, which must see the panic of the very run.
 		middleware.Timeout{After: h.Timeout}.Middleware,
 		// Closest to the kind: a panic becomes an error like any other.
