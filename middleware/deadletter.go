@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // Caps of what a dead letter says of its cause, in bytes: metadata travels as
@@ -29,10 +30,7 @@ func now() time.Time { return time.Now().UTC() }
 func (s Settle) letter(msg *message.Message, o *pipeline.Outcome) *message.Message {
 	letter := msg.Copy()
 	set := letter.Metadata.Set
-	origin := pipeline.OriginOf(msg.Context())
-	if origin == nil {
-		origin = &pipeline.Origin{Offset: -1}
-	}
+	origin := originOf(msg)
 	set(pipeline.MetaDeadTopic, origin.Topic)
 	set(pipeline.MetaDeadGroup, s.Group)
 	set(pipeline.MetaDeadHandler, s.Handler)
@@ -53,12 +51,24 @@ func (s Settle) letter(msg *message.Message, o *pipeline.Outcome) *message.Messa
 	} else {
 		delete(letter.Metadata, pipeline.MetaDeadStack)
 	}
+	if n := replays(msg); n > 0 {
+		set(pipeline.MetaDeadReplays, strconv.Itoa(n))
+	}
 	set(pipeline.MetaDeadPrint, fingerprint(o, stack))
 	set(pipeline.MetaPoisonReason, text)
 	set(pipeline.MetaPoisonTopic, origin.Topic)
 	set(pipeline.MetaPoisonHandler, s.Handler)
 	set(pipeline.MetaPoisonSubscriber, s.Group)
 	return letter
+}
+
+// replays is how often msg was replayed.
+func replays(msg *message.Message) int {
+	n, _ := strconv.Atoi(msg.Metadata.Get(pipeline.MetaDeadReplays)) // somebody else's text counts for nothing
+	if l := store.LeaseOf(msg.Context()); l != nil {
+		n = max(n, l.Replays)
+	}
+	return n
 }
 
 // bare leaves of a dead letter's story what takes little room.

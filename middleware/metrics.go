@@ -20,6 +20,7 @@ type Record struct {
 func (r Record) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := &pipeline.Outcome{}
+		defer outcome.End()
 		msg.SetContext(pipeline.WithOutcome(msg.Context(), outcome))
 		begin := time.Now()
 		r.Begin()

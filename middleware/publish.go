@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // Send makes an outcome of in durable: it publishes messages to topics, awaits
@@ -45,13 +46,13 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		if err != nil {
 			return nil, err
 		}
-		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK)
-		if len(produced) == 0 && len(writes) == 0 {
-			return nil, nil
-		}
 		out, err := p.address(msg, produced)
 		if err != nil {
 			return nil, err
+		}
+		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK) // of outputs as they go out
+		if len(out) == 0 && len(writes) == 0 {
+			return nil, nil
 		}
 		return nil, p.Holder.Until(msg, "publish", func(ctx context.Context) error {
 			return p.send(ctx, msg, &out, writes)
@@ -59,7 +60,8 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// address stamps the outputs and finds the topic of each.
+// address stamps the outputs, unless they are those of a run before, and finds
+// the topic of each.
 func (p Publish) address(in *message.Message, produced []*message.Message) ([]Output, error) {
 	outcome := pipeline.OutcomeOf(in.Context())
 	out := make([]Output, len(produced))
@@ -76,7 +78,9 @@ func (p Publish) address(in *message.Message, produced []*message.Message) ([]Ou
 			return nil, pipeline.WithReason(pipeline.Permanent(
 				fmt.Errorf("handler %s has no output %q under `to:`; it has %s", p.Handler, name, p.names())), pipeline.ReasonInternal)
 		}
-		stamp(msg, in, p.Handler, i)
+		if !outcome.Before {
+			stamp(msg, in, p.Handler, i)
+		}
 		out[i] = Output{Topic: topic, Message: msg}
 		outcome.Outputs = append(outcome.Outputs, msg.UUID)
 	}
@@ -138,7 +142,8 @@ type Holder struct {
 	Max     time.Duration
 }
 
-// Until calls try until it returns nil or a permanent error, which it returns.
+// Until calls try until it returns nil, a permanent error, or one that says that
+// another instance has the message by now (store.ErrStaleToken), and returns it.
 // When the message's context ends it returns pipeline.ErrStopping.
 func (h Holder) Until(msg *message.Message, what string, try func(context.Context) error) error {
 	var release func()
@@ -155,7 +160,7 @@ func (h Holder) Until(msg *message.Message, what string, try func(context.Contex
 			return nil
 		case msg.Context().Err() != nil:
 			return errors.Join(stopping(msg), err)
-		case pipeline.IsPermanent(err):
+		case pipeline.IsPermanent(err), errors.Is(err, store.ErrStaleToken):
 			return err
 		}
 		if release == nil {

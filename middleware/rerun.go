@@ -38,7 +38,7 @@ func (r Rerun) Middleware(h message.HandlerFunc) message.HandlerFunc {
 			return produced, err
 		}
 		held := r.Holder.Until(msg, "use the store", func(context.Context) error {
-			*outcome = untried
+			outcome.Reset(untried)
 			if produced, err = h(msg); away(err) {
 				return err
 			}
@@ -67,7 +67,7 @@ func onWhatIsThere(h message.HandlerFunc) message.HandlerFunc {
 			if !errors.Is(err, pipeline.ErrOutdated) {
 				return produced, err
 			}
-			*outcome = untried
+			outcome.Reset(untried)
 			if pauses == nil {
 				pauses = Retry{Initial: rerunInitial}.pauses()
 				pauses.MaxInterval = rerunMax

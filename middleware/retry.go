@@ -9,9 +9,12 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
-// retryAfterMax bounds how long a message is kept in hand because the other
-// side asked for a pause: its lane and one place of the window wait with it.
-const retryAfterMax = time.Minute
+// Bounds of how long a message is kept in hand because the other side asked
+// for a pause: its lane and one place of the window wait with it.
+const (
+	retryAfterMax  = time.Minute
+	retryAfterHere = time.Second // where it can be delayed instead
+)
 
 // Retry runs the kind again in place after a failure that is not permanent.
 // It counts every run in the message's Outcome. Each run gets a copy of the
@@ -21,6 +24,10 @@ type Retry struct {
 	Immediate int           // runs after the first
 	Initial   time.Duration // wait before the first of them; doubled each time, jittered by half
 	OnRetry   func()        // called before each further run; may be nil
+
+	// Delayed reports whether the message can wait in the store instead, where
+	// what asks for a long pause goes without using up its runs here. May be nil.
+	Delayed func(*message.Message) bool
 }
 
 // Middleware wraps h.
@@ -39,7 +46,7 @@ func (r Retry) Middleware(h message.HandlerFunc) message.HandlerFunc {
 				return nil, stopping(msg)
 			}
 			outcome.Failed(err, time.Now())
-			if pipeline.IsPermanent(err) || again >= r.Immediate {
+			if pipeline.IsPermanent(err) || again >= r.Immediate || r.handsOver(msg, err) {
 				return nil, err
 			}
 			if pauses == nil {
@@ -59,6 +66,12 @@ func (r Retry) pauses() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.Multiplier, b.RandomizationFactor = r.Initial, 2, 0.5
 	return b
+}
+
+// handsOver reports whether the pause that err asks for is one for the store.
+func (r Retry) handsOver(msg *message.Message, err error) bool {
+	asked, _ := pipeline.RetryDelay(err)
+	return asked > retryAfterHere && r.Delayed != nil && r.Delayed(msg)
 }
 
 // pauseFor is the policy's pause, or what the error asks for if that is more.

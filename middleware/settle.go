@@ -4,21 +4,27 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // Settle turns the result of a message into its outcome. Success: it is
-// acknowledged. Failure: it is sent to the dead-letter topic, and only when
-// that is confirmed acknowledged; while that topic is away the message is
-// held. It never asks for the message again, except when Waybill stops: then
-// the error goes up, nothing is settled, and the broker keeps the message.
+// acknowledged. Failure: it is delayed while the policy has retries left, else
+// sent to the dead-letter topic, and only when that is durable acknowledged;
+// while the place of the outcome is away the message is held. It never asks
+// for the message again, except when Waybill stops: then the error goes up,
+// nothing is settled, and the broker keeps the message.
 type Settle struct {
 	Handler    string
 	Group      string // the subscription
 	DeadLetter string // topic
+	Parking    string // topic of those that were replayed MaxReplays times
+	MaxReplays int    // 0: no bound
+	Delay      Delay
 	Send       Send
 	Holder     Holder
 	Log        *slog.Logger
@@ -33,45 +39,102 @@ func (s Settle) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		switch {
 		case err == nil:
 			outcome.Result = pipeline.ResultOK
-			return nil, nil
-		case errors.Is(err, pipeline.ErrStopping):
-			outcome.Result = pipeline.ResultStopped
-			return nil, err
+		case errors.Is(err, ErrBehind):
+			write, due := s.Delay.behind(msg)
+			err = s.delay(msg, outcome, write, due)
+		case settled(err):
+			err = s.settle(msg, outcome, err)
 		}
-		return nil, s.bury(msg, outcome, err)
+		return nil, s.close(msg, outcome, err)
 	}
 }
 
-// bury makes the message a dead letter.
-func (s Settle) bury(msg *message.Message, outcome *pipeline.Outcome, cause error) error {
+// settled reports whether err is a failure of the message.
+func settled(err error) bool {
+	return !errors.Is(err, pipeline.ErrStopping) && !errors.Is(err, store.ErrStaleToken)
+}
+
+// settle gives a message that failed its outcome.
+func (s Settle) settle(msg *message.Message, outcome *pipeline.Outcome, cause error) error {
 	if outcome.Err == nil { // it failed outside of the kind
 		outcome.Failed(cause, now())
 	}
 	outcome.Err, outcome.Reason = cause, pipeline.ReasonOf(cause)
-	letter := s.letter(msg, outcome)
+	if pipeline.IsPermanent(cause) || !s.Delay.Left(msg) {
+		return s.bury(msg, outcome)
+	}
+	write, due := s.Delay.write(msg, outcome)
+	if err := s.delay(msg, outcome, write, due); err != nil {
+		return err
+	}
+	s.Log.WarnContext(msg.Context(), "message is delayed: "+cause.Error(),
+		"due", due.Format(time.RFC3339Nano), "reason", outcome.Reason, "attempts", outcome.Attempts)
+	return nil
+}
+
+// delay has the message wait in the store.
+func (s Settle) delay(msg *message.Message, outcome *pipeline.Outcome, write pipeline.Write, due time.Time) error {
+	writes := append(outcome.Writes(pipeline.ResultDelayed), write)
+	err := s.Holder.Until(msg, "delay the message", func(ctx context.Context) error {
+		_, err := s.Send(ctx, msg, nil, writes)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	outcome.Result = pipeline.ResultDelayed
+	s.Delay.told(msg, due)
+	return nil
+}
+
+// bury makes the message a dead letter.
+func (s Settle) bury(msg *message.Message, outcome *pipeline.Outcome) error {
+	letter, topic := s.letter(msg, outcome), s.grave(msg)
 	writes := outcome.Writes(pipeline.ResultDead)
 	err := s.Holder.Until(msg, "write the dead letter", func(ctx context.Context) error {
-		err := s.send(ctx, msg, letter, writes)
+		err := s.send(ctx, msg, Output{topic, letter}, writes)
 		if pipeline.ReasonOf(err) == pipeline.ReasonTooLarge {
 			bare(letter) // a message near the limit leaves little room for its story
-			err = s.send(ctx, msg, letter, writes)
+			err = s.send(ctx, msg, Output{topic, letter}, writes)
 		}
 		// There is no place behind this one: what it refuses is held until
 		// somebody has made the place right.
 		return notFinal(err)
 	})
 	if err != nil {
-		outcome.Result = pipeline.ResultStopped
 		return err
 	}
 	outcome.Result = pipeline.ResultDead
-	s.Log.ErrorContext(msg.Context(), "message is dead: "+cause.Error(),
-		"topic", s.DeadLetter, "reason", outcome.Reason, "attempts", outcome.Attempts)
+	s.Log.ErrorContext(msg.Context(), "message is dead: "+outcome.Err.Error(),
+		"topic", topic, "reason", outcome.Reason, "attempts", outcome.Attempts)
 	return nil
 }
 
-func (s Settle) send(ctx context.Context, in, letter *message.Message, writes []pipeline.Write) error {
-	each, err := s.Send(ctx, in, []Output{{Topic: s.DeadLetter, Message: letter}}, writes)
+// grave is the topic for msg's dead letter.
+func (s Settle) grave(msg *message.Message) string {
+	if s.MaxReplays > 0 && replays(msg) >= s.MaxReplays {
+		return s.Parking
+	}
+	return s.DeadLetter
+}
+
+// close ends a message that has its outcome. One that has none is not settled,
+// unless another instance has it: then it is let go here.
+func (s Settle) close(msg *message.Message, outcome *pipeline.Outcome, err error) error {
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, store.ErrStaleToken) {
+		outcome.Result = pipeline.ResultStopped
+		return err
+	}
+	outcome.Result = pipeline.ResultVoid
+	s.Log.WarnContext(msg.Context(), "outcome is void: the message was in hand for longer than its lease, and another instance has it: "+err.Error())
+	return nil
+}
+
+func (s Settle) send(ctx context.Context, in *message.Message, letter Output, writes []pipeline.Write) error {
+	each, err := s.Send(ctx, in, []Output{letter}, writes)
 	return errors.Join(each[0], err)
 }
 

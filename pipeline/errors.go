@@ -63,9 +63,9 @@ func Permanent(err error) error {
 }
 
 // RetryAfter marks err as one that is worth another try, not before d has
-// passed; until delayed retries exist, a handler waits at most a minute. It
-// burns an attempt like any other failure. RetryAfter(nil, d) is
-// nil.
+// passed. With delayed retries a message for which that is more than a second
+// waits in the store; without, it is kept in hand for at most a minute. It
+// burns an attempt like any other failure. RetryAfter(nil, d) is nil.
 func RetryAfter(err error, d time.Duration) error {
 	if err == nil {
 		return nil

@@ -18,6 +18,10 @@ type Kind struct {
 	// Effect says that the kind acts on the world outside the pipeline, so
 	// that running it twice, or on old messages, is worth a warning.
 	Effect bool
+	// Once says how the Effect with this config is kept from happening twice;
+	// its nil, that nothing happens that could. Without the function it is kept
+	// from happening twice for an id.
+	Once func(config any) *Once
 	// Outputs names the outputs that the kind writes to by name; `to:` must
 	// have a topic for each. Nil: it writes the same to whatever outputs `to:`
 	// has, or to its plain topic, or to nothing.
@@ -31,6 +35,28 @@ type Kind struct {
 	// function that it returns is called by many goroutines at once. It
 	// returns the messages to publish; it never publishes or settles itself.
 	New func(env Env, config any) (message.HandlerFunc, error)
+}
+
+// Once says how an effect is kept from happening twice (design §4, Receipts).
+type Once struct {
+	// Subject returns what the effect is done once for, in this handler. "":
+	// nothing tells the message from others, and every one has its effect.
+	Subject func(msg *message.Message) string
+	// Doubt returns the error of a message whose effect began in a run that
+	// did not come to its end, so that nobody knows whether it happened. Nil,
+	// the function or the error: it is done again, under the same key.
+	Doubt func(msg *message.Message) error
+}
+
+// OncePerID is the Once of a kind that says nothing else: an effect for each
+// id, done again when in doubt.
+func OncePerID() *Once {
+	return &Once{Subject: func(msg *message.Message) string {
+		if !Identified(msg) {
+			return ""
+		}
+		return msg.UUID
+	}}
 }
 
 // Validator is a kind's config that can check itself. It returns all that is

@@ -133,6 +133,7 @@ type Origin struct {
 	Partition   int32  // 0 where the broker has none
 	Offset      int64  // the place in the partition; -1 where the broker has none
 	Redelivered bool   // the broker says, or cannot rule out, that it was handed out before
+	Returned    bool   // it was: to this process, which lost its connection and lives
 }
 
 // WithOrigin returns ctx carrying o. Drivers set it on every message.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,7 @@ const (
 	ResultDelayed Result = "delayed" // it waits in the store for another attempt, or behind another of its key
 	ResultDead    Result = "dead"    // it is in the handler's dead-letter topic
 	ResultStopped Result = "stopped" // Waybill stopped first; its broker keeps it
+	ResultVoid    Result = "void"    // another instance has the delayed message by now: what happened here counts for nothing
 )
 
 // Outcome is what became of one message in one handler. The chain fills it in
@@ -27,13 +29,38 @@ type Outcome struct {
 	First    time.Time // the first failure
 	Last     time.Time // the last failure
 	Outputs  []string  // ids of what was published
+	Answer   string    // what the other side said to an effect; the kind's to fill in
+	Before   bool      // the effect was done before; its outputs are published again as they were
 
 	settling []func(Result) Write
+	finally  []func()
+}
+
+// Finally adds what to do when the message is settled, given back to its broker
+// because Waybill stops, or handled anew: Result says which, "" the last.
+func (o *Outcome) Finally(f func()) { o.finally = append(o.finally, f) }
+
+// End does what Finally added, the last first. Who made the Outcome calls it
+// once, when nothing of the message is left to do.
+func (o *Outcome) End() {
+	for _, f := range slices.Backward(o.finally) {
+		f()
+	}
+}
+
+// Reset makes o what it was before, for a message that is handled anew, and
+// does what Finally added since.
+func (o *Outcome) Reset(before Outcome) {
+	for _, f := range slices.Backward(o.finally[len(before.finally):]) {
+		f()
+	}
+	*o = before
 }
 
 // Settling adds a change of the store that belongs to the outcome: the store
 // makes it together with the outcome, or neither happens. f is asked once the
-// result is certain, which is never ResultStopped, and may return nil.
+// result is certain, which is never ResultStopped or ResultVoid, and may return
+// nil.
 func (o *Outcome) Settling(f func(Result) Write) { o.settling = append(o.settling, f) }
 
 // Save adds a change of the store that belongs to success alone, and is

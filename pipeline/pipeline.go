@@ -29,10 +29,11 @@ type HTTP struct {
 }
 
 // Store is where dead letters, receipts, delayed messages and the message log
-// are kept: one of the two.
+// are kept: File or URL.
 type Store struct {
-	File string // a SQLite file; absolute
-	URL  Secret // postgres://…, for several instances
+	File     string        // a SQLite file; absolute
+	URL      Secret        // postgres://…, for several instances
+	Receipts time.Duration // how long receipts are kept; 0 or less: for ever
 }
 
 // Modes of the message log.

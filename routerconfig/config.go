@@ -32,6 +32,7 @@ func (c *config) SetDefaults() {
 	c.ShutdownTimeout = 20 * time.Second
 	c.HTTP.Listen = "127.0.0.1:8080"
 	c.Store.URL = "sqlite:waybill.db"
+	c.Store.Receipts = age(30 * 24 * time.Hour)
 	c.MessageLog.SetDefaults()
 }
 
@@ -41,7 +42,8 @@ type httpConfig struct {
 }
 
 type storeConfig struct {
-	URL serverURL `yaml:"url" doc:"sqlite:FILE, which starts in the data folder, or postgres://USER@HOST/DATABASE for several instances."`
+	URL      serverURL `yaml:"url" doc:"sqlite:FILE, which starts in the data folder, or postgres://USER@HOST/DATABASE for several instances."`
+	Receipts age       `yaml:"receipts" type:"duration, forever" doc:"How long it is remembered that an effect was done. A repeat that comes later has its effect again. Longer than any replay or redelivery may take."`
 }
 
 type messageLogConfig struct {
@@ -115,12 +117,15 @@ func (h *httpConfig) check(c *checker) {
 // store is the checked block as the pipeline has it.
 func (s *storeConfig) store(data string) pipeline.Store {
 	if path, ok := strings.CutPrefix(string(s.URL), "sqlite:"); ok {
-		return pipeline.Store{File: resolvePath(data, path)}
+		return pipeline.Store{File: resolvePath(data, path), Receipts: time.Duration(s.Receipts)}
 	}
-	return pipeline.Store{URL: pipeline.Secret(s.URL)}
+	return pipeline.Store{URL: pipeline.Secret(s.URL), Receipts: time.Duration(s.Receipts)}
 }
 
 func (s *storeConfig) check(c *checker) {
+	if s.Receipts == 0 {
+		c.errorf("/store/receipts", "write a duration, or forever", "at 0 no effect would be remembered")
+	}
 	for _, scheme := range []string{"sqlite:", "postgres://", "postgresql://"} {
 		if rest, ok := strings.CutPrefix(string(s.URL), scheme); ok && rest != "" {
 			return

@@ -142,6 +142,9 @@ func (h *handlerConfig) checkDelayed(c *checker, p pointer) {
 	if h.HoldKey && h.Ordering == pipeline.OrderingNone {
 		c.errorf(p.key("hold_key"), "remove it, or set ordering: key", "without an order there is no key to hold")
 	}
+	if h.HoldKey && h.Overtake {
+		c.errorf(p.key("hold_key"), "remove it, or remove overtake", "overtake lets a key go on while one of its messages waits")
+	}
 }
 
 // maxDerived is the longest name of a topic on Kafka.
@@ -152,8 +155,12 @@ func (h *handlerConfig) checkDeadLetter(c *checker, p pointer, name string, topi
 	if h.DeadLetter.Topic == "" {
 		h.DeadLetter.Topic = derived
 	}
-	if len(derived) > maxDerived {
-		c.namef(p, "shorten the handler's name or the topic's", "%s.%s.dlq has more than %d characters", h.From, name, maxDerived)
+	longest := derived
+	if h.DeadLetter.MaxReplays > 0 {
+		longest = h.From + "." + name + ".parking"
+	}
+	if len(longest) > maxDerived {
+		c.namef(p, "shorten the handler's name or the topic's", "%s has more than %d characters", longest, maxDerived)
 	}
 	if h.DeadLetter.Topic != derived {
 		c.checkReference(p.key("dead_letter").key("topic"), "topic", h.DeadLetter.Topic, topics)

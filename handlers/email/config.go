@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waybill-dev/waybill/handlers/internal/view"
+	"github.com/waybill-dev/waybill/handlers/once"
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/pointer"
 )
@@ -25,9 +26,17 @@ const (
 	TLSNone  = "none"     // no TLS; a password then only goes out by a method that does not show it
 )
 
+// Values of `on_unknown`.
+const (
+	UnknownSend       = "send"        // send the mail again, with the same Message-ID
+	UnknownDeadLetter = "dead_letter" // let a person look first
+)
+
 // Config is what stands under `with:`.
 type Config struct {
 	Mode    string    `yaml:"mode" doc:"simulated only logs that a mail would go out; smtp sends it." enum:"simulated|smtp"`
+	Once    []string  `yaml:"once" doc:"JSON Pointers into the payload; the first that finds a text or a number is what one mail is sent for, as a rule the order's id. Empty, or where nothing is found, the message's id."`
+	Unknown string    `yaml:"on_unknown" doc:"When Waybill ended while a mail was being sent, and nobody knows whether it was: send sends it (again) with the same Message-ID, dead_letter makes a dead letter of the message." enum:"send|dead_letter"`
 	Server  Server    `yaml:"server" doc:"The mail server that takes our mails. Only for mode smtp, as all that follows."`
 	From    string    `yaml:"from" doc:"Sender, with a name or without: The Shop <orders@example.com>."`
 	To      Recipient `yaml:"to" doc:"Where the recipient's address comes from: one of address, pointers and rule."`
@@ -58,6 +67,7 @@ type Recipient struct {
 func NewConfig() *Config {
 	return &Config{
 		Mode:    ModeSimulated,
+		Unknown: UnknownSend,
 		Server:  Server{TLS: TLSStart, Timeout: 20 * time.Second},
 		Subject: "Your order {{.Order.ID}}",
 		Text: "Thank you for your order {{.Order.ID}}.\n\n" +
@@ -72,6 +82,10 @@ func (c *Config) Validate() []error {
 	var f faults
 	if c.Mode != ModeSimulated && c.Mode != ModeSMTP {
 		f.add("/mode", fmt.Errorf("%q is not one of simulated, smtp", c.Mode))
+	}
+	f.join(once.Check(c.Once)...)
+	if c.Unknown != UnknownSend && c.Unknown != UnknownDeadLetter {
+		f.add("/on_unknown", fmt.Errorf("%q is not one of send, dead_letter", c.Unknown))
 	}
 	_, err := newTemplates(c)
 	f.join(err)

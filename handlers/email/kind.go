@@ -3,12 +3,14 @@ package email
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/mail"
 	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	gomail "github.com/wneessen/go-mail"
 
+	"github.com/waybill-dev/waybill/handlers/once"
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
@@ -17,11 +19,32 @@ func Kind() pipeline.Kind {
 	return pipeline.Kind{
 		Name: "send_email",
 		Doc: "Sends a mail about an order over SMTP, or, by default, only logs that it would. " +
-			"A repeat of the same message carries the same Message-ID, unless it came without an id.",
+			"For one message, or one order with `once`, it sends one mail; where a crash makes that uncertain, the repeat carries the same Message-ID.",
 		Effect:    true,
+		Once:      onceOf,
 		NewConfig: func() any { return NewConfig() },
 		New:       newHandler,
 	}
+}
+
+// onceOf says nothing of simulated mails: they must not keep real ones from
+// being sent later.
+func onceOf(config any) *pipeline.Once {
+	c := config.(*Config)
+	if c.Mode != ModeSMTP {
+		return nil
+	}
+	o := &pipeline.Once{Subject: func(msg *message.Message) string { return once.Subject(msg, c.Once) }}
+	if c.Unknown == UnknownDeadLetter {
+		o.Doubt = doubt
+	}
+	return o
+}
+
+// doubt is the error for a mail of which nobody knows whether it was sent.
+func doubt(*message.Message) error {
+	return pipeline.Permanent(pipeline.WithReason(errors.New("an earlier run ended while this mail was being sent: look into the mail server's log "+
+		"whether it went out; if not, replay this message, else archive it"), pipeline.ReasonCrash))
 }
 
 func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
@@ -43,6 +66,7 @@ func simulated(env pipeline.Env) message.HandlerFunc {
 // mailer is one handler that sends.
 type mailer struct {
 	env       pipeline.Env
+	once      []string
 	from      *mail.Address
 	to        *recipient
 	templates *templates
@@ -50,7 +74,7 @@ type mailer struct {
 }
 
 func newMailer(env pipeline.Env, c *Config) (message.HandlerFunc, error) {
-	m := &mailer{env: env}
+	m := &mailer{env: env, once: c.Once}
 	var err error
 	if m.from, err = mail.ParseAddress(c.From); err != nil {
 		return nil, err
@@ -75,6 +99,7 @@ func (m *mailer) handle(msg *message.Message) ([]*message.Message, error) {
 	if err := m.server.send(msg.Context(), letter); err != nil {
 		return nil, err
 	}
+	pipeline.OutcomeOf(msg.Context()).Answer = letter.ServerResponse()
 	m.env.Log.InfoContext(msg.Context(), "📧 Confirmation email sent", "mail", letter.GetMessageID())
 	return nil, nil
 }
@@ -93,8 +118,8 @@ func (m *mailer) compose(msg *message.Message) (*gomail.Msg, error) {
 	letter := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	letter.FromMailAddress(m.from)
 	letter.ToMailAddress(to)
-	if pipeline.Identified(msg) {
-		letter.SetMessageIDWithValue(m.messageID(msg.UUID))
+	if subject := once.Subject(msg, m.once); subject != "" {
+		letter.SetMessageIDWithValue(m.messageID(subject))
 	} else {
 		letter.SetMessageID() // equal orders must not become one mail
 	}
@@ -124,10 +149,10 @@ func (m *mailer) fill(letter *gomail.Msg, data *Data) error {
 	return nil
 }
 
-// messageID is a function of the message's id and the handler's name alone.
-// The id is hashed, since a foreign one may hold what a header must not.
-func (m *mailer) messageID(id string) string {
-	sum := sha256.Sum256([]byte(id + "\x00" + m.env.Handler))
+// messageID is a function of the subject and the handler's name alone. The
+// subject is hashed, since a foreign one may hold what a header must not.
+func (m *mailer) messageID(subject string) string {
+	sum := sha256.Sum256([]byte(subject + "\x00" + m.env.Handler))
 	_, domain, _ := strings.Cut(m.from.Address, "@")
 	return hex.EncodeToString(sum[:16]) + "@" + domain
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/waybill-dev/waybill/handlers/internal/view"
+	"github.com/waybill-dev/waybill/handlers/once"
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
@@ -27,6 +28,7 @@ const (
 type Config struct {
 	Mode          string            `yaml:"mode" doc:"simulated only logs that a call would be made; http makes it." enum:"simulated|http"`
 	SimulatedText string            `yaml:"simulated_text" doc:"What mode simulated logs."`
+	Once          []string          `yaml:"once" doc:"JSON Pointers into the payload; the first that finds a text or a number is what one call is made for, as a rule the order's id. Empty, or where nothing is found, the message's id."`
 	URL           string            `yaml:"url" doc:"Where to call, http or https, without user and password. Only for mode http, as all that follows."`
 	URLRule       string            `yaml:"url_rule" doc:"Expression over payload and meta that gives the URL of one message. It must be on the same host as url."`
 	Method        string            `yaml:"method" doc:"HTTP method. GET and HEAD send no body." enum:"POST|PUT|PATCH|DELETE|GET|HEAD"`
@@ -74,6 +76,7 @@ func (c *Config) Validate() []error {
 	if c.MaxResponse <= 0 {
 		f.add("/max_response", errors.New("must be above 0"))
 	}
+	f = append(f, once.Check(c.Once)...)
 	_, err := parseProxy(c.Proxy)
 	f.add("/proxy", err)
 	c.checkHeaders(&f)

@@ -15,6 +15,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/handlers/internal/view"
+	"github.com/waybill-dev/waybill/handlers/once"
 	"github.com/waybill-dev/waybill/handlers/output"
 	"github.com/waybill-dev/waybill/handlers/rule"
 	"github.com/waybill-dev/waybill/pipeline"
@@ -29,11 +30,22 @@ func Kind() pipeline.Kind {
 	return pipeline.Kind{
 		Name: "call_http",
 		Doc: "Calls another system over HTTP with the message's payload, or, by default, only logs that it would. " +
-			"Every try of a message carries the same Idempotency-Key, unless it came without an id. If the handler has a `to`, the answer goes there.",
+			"For one message, or one order with `once`, it makes one call that is answered well; every try carries the same Idempotency-Key. If the handler has a `to`, the answer goes there.",
 		Effect:    true,
+		Once:      onceOf,
 		NewConfig: func() any { return NewConfig() },
 		New:       newHandler,
 	}
+}
+
+// onceOf says nothing of simulated calls: they must not keep real ones from
+// being made later. In doubt a call is made again, as it has a key.
+func onceOf(config any) *pipeline.Once {
+	c := config.(*Config)
+	if c.Mode != ModeHTTP {
+		return nil
+	}
+	return &pipeline.Once{Subject: func(msg *message.Message) string { return once.Subject(msg, c.Once) }}
 }
 
 func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
@@ -102,6 +114,7 @@ func (c *caller) handle(msg *message.Message) ([]*message.Message, error) {
 	if action := c.config.action(resp.StatusCode); action != OK {
 		return nil, statusError(action, resp, c.answer(resp, body), time.Now())
 	}
+	pipeline.OutcomeOf(msg.Context()).Answer = resp.Status
 	if len(c.env.Outputs) == 0 {
 		return nil, nil // nobody asks what else the answer said
 	}

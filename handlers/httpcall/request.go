@@ -13,6 +13,7 @@ import (
 
 	"github.com/waybill-dev/waybill/handlers/internal/files"
 	"github.com/waybill-dev/waybill/handlers/internal/view"
+	"github.com/waybill-dev/waybill/handlers/once"
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
@@ -38,13 +39,15 @@ func (c *caller) request(ctx context.Context, msg *message.Message) (*http.Reque
 	return req, c.fromMessage(req, msg)
 }
 
-// key is the value of Idempotency-Key; "": the message has no id of its own,
-// and a hash of its content would make one of two equal orders.
+// key is the value of Idempotency-Key, a function of the subject and the
+// handler's name alone; "": nothing tells the message from others, and a key
+// would make one of two equal orders.
 func (c *caller) key(msg *message.Message) string {
-	if !pipeline.Identified(msg) {
+	subject := once.Subject(msg, c.config.Once)
+	if subject == "" {
 		return ""
 	}
-	return msg.UUID + ":" + c.env.Handler
+	return subject + ":" + c.env.Handler
 }
 
 // fromMessage sets the headers that the message gives. What the config sets

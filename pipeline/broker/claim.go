@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -20,6 +21,8 @@ type Claim struct {
 	whole  string          // the lane of all its messages, for `ordering: partition`
 	ctx    context.Context // parent of the contexts of its messages
 	cancel context.CancelCauseFunc
+
+	begun time.Time // when the first message was delivered; set before that is handed out
 
 	mu      sync.Mutex
 	tracker tracker
@@ -42,6 +45,9 @@ type ClaimOptions struct {
 	// the newest, so that what a source must remember of a claim is bounded
 	// though its head may be stuck. 0: no bound.
 	MaxSpan int
+	// Own says that the messages are of our own making: there is nothing to
+	// acknowledge at a broker, and ClaimOf does not know them.
+	Own bool
 }
 
 // Delivery is one message as a source took it.
@@ -50,6 +56,12 @@ type Delivery struct {
 	Key      string           // what orders it under `ordering: key`; "": nothing
 	Position int64            // its place in the claim: rising, gaps allowed, not negative
 	Origin   *pipeline.Origin // where it was read
+
+	// Of a claim of our own. Lane is what orders it, whatever the ordering is;
+	// "": nothing. Context adds to the context with which it is handed out; may
+	// be nil.
+	Lane    string
+	Context func(context.Context) context.Context
 }
 
 // Claim begins a run of deliveries.
@@ -77,11 +89,26 @@ func (c *Claim) Deliver(ctx context.Context, d Delivery) error {
 	if err := c.w.admit(ctx, size); err != nil {
 		return err
 	}
+	if c.begun.IsZero() {
+		c.begun = time.Now()
+	}
+	if !c.opts.Own {
+		c.look(d)
+	}
 	c.mu.Lock()
 	c.tracker.add(d.Position)
 	c.mu.Unlock()
-	c.w.enter(&delivery{claim: c, msg: d.Message, lane: c.lane(d.Key), pos: d.Position, size: size, from: d.Origin})
+	c.w.enter(&delivery{claim: c, msg: d.Message, lane: c.lane(d), pos: d.Position, size: size, from: d.Origin, context: d.Context})
 	return nil
+}
+
+// look tells a message that comes again because a connection was lost from one
+// that another process had.
+func (c *Claim) look(d Delivery) {
+	again := d.Origin != nil && d.Origin.Redelivered
+	if c.w.recent.note(d.Message.UUID, again) {
+		d.Origin.Returned = true
+	}
 }
 
 // Skip records a position that needs no handling: done before a restart, or
@@ -94,10 +121,13 @@ func (c *Claim) Skip(pos int64) {
 	c.signal()
 }
 
-func (c *Claim) lane(key string) string {
+func (c *Claim) lane(d Delivery) string {
+	if c.opts.Own {
+		return d.Lane
+	}
 	switch c.w.sub.Ordering {
 	case pipeline.OrderingKey:
-		return key
+		return d.Key
 	case pipeline.OrderingPartition:
 		return c.whole
 	}
@@ -229,12 +259,30 @@ func (c *Claim) wakeSpan() {
 // Broker is the name of the broker that the claim's messages come from.
 func (c *Claim) Broker() string { return c.w.sub.Topic.Broker }
 
+// Begun returns when the claim's first message came. For one that has
+// delivered.
+func (c *Claim) Begun() time.Time { return c.begun }
+
 // ClaimOf returns the claim and the position under which msg was delivered,
 // or nil for a message of our own making. Drivers use it in Commit.
 func ClaimOf(msg *message.Message) (*Claim, int64) {
-	d, _ := msg.Context().Value(claimKey{}).(*delivery)
-	if d == nil {
+	d := deliveryOf(msg)
+	if d == nil || d.claim.opts.Own {
 		return nil, noPosition
 	}
 	return d.claim, d.pos
+}
+
+// LaneOf returns the name of the lane in which msg was delivered; "": nothing
+// orders it. It is the same in every instance.
+func LaneOf(msg *message.Message) string {
+	if d := deliveryOf(msg); d != nil {
+		return d.lane
+	}
+	return ""
+}
+
+func deliveryOf(msg *message.Message) *delivery {
+	d, _ := msg.Context().Value(claimKey{}).(*delivery)
+	return d
 }

@@ -14,14 +14,6 @@ func Key(topic pipeline.Topic, msg *message.Message) string {
 	if key := msg.Metadata.Get(pipeline.MetaPartitionKey); key != "" {
 		return key
 	}
-	for _, p := range topic.Key {
-		value, found, err := pointer.Lookup(msg.Payload, p)
-		if err != nil || !found {
-			continue
-		}
-		if key, ok := pointer.Text(value); ok {
-			return key
-		}
-	}
-	return ""
+	key, _ := pointer.First(msg.Payload, topic.Key)
+	return key
 }

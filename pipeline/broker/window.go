@@ -33,6 +33,8 @@ type Window struct {
 	room  chan struct{}       // holds a token for each message in hand
 	bytes *semaphore.Weighted // counts bytes; nil: no bound
 
+	recent recent // what was delivered last
+
 	life    context.Context // ends when the window is to let go of everything
 	intake  context.Context // ends, with life or before, when nothing more is to be taken
 	drain   context.CancelFunc
@@ -56,6 +58,8 @@ type delivery struct {
 	size  int64
 	from  *pipeline.Origin
 	next  *delivery // the one behind it in its lane
+
+	context func(context.Context) context.Context // see Delivery; may be nil
 }
 
 // lane is the queue of messages that wait for the one of their key that runs.
@@ -70,6 +74,9 @@ func newWindow(life context.Context, sub Subscription) *Window {
 		life:  life,
 		lanes: make(map[string]lane),
 		gate:  make(chan struct{}),
+		// All that the broker has not heard of: as much in hand, and as much
+		// whose acknowledgement is on its way.
+		recent: newRecent(2 * sub.InFlight),
 	}
 	w.intake, w.drain = context.WithCancel(life)
 	if sub.InFlightBytes > 0 {
@@ -96,6 +103,9 @@ func (w *Window) Pausing() <-chan struct{} {
 
 // InFlight returns how many messages are taken and not yet settled.
 func (w *Window) InFlight() int { return int(w.inHand.Load()) }
+
+// Room returns how many messages can be taken now.
+func (w *Window) Room() int { return cap(w.room) - len(w.room) }
 
 // pause closes the intake until the matching resume. Pauses add up.
 func (w *Window) pause() {
@@ -251,7 +261,7 @@ func (w *Window) handOut(d *delivery) (acked bool) {
 	msg := d.msg
 	for nacks := 0; ; nacks++ {
 		ctx := pipeline.NewScope(d.claim.ctx, 0)
-		msg.SetContext(pipeline.WithOrigin(handed{ctx, d}, d.from))
+		msg.SetContext(d.dress(handed{ctx, d}))
 		acked, again := w.await(d.claim, msg)
 		ctx.End()
 		if acked || !again || !w.rest(d, nacks) {
@@ -259,6 +269,15 @@ func (w *Window) handOut(d *delivery) (acked bool) {
 		}
 		msg = d.msg.Copy()
 	}
+}
+
+// dress adds to the context of a message what is known of it.
+func (d *delivery) dress(ctx context.Context) context.Context {
+	ctx = pipeline.WithOrigin(ctx, d.from)
+	if d.context != nil {
+		ctx = d.context(ctx)
+	}
+	return ctx
 }
 
 // await sends msg out and waits until it is settled.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/journal"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -26,6 +27,7 @@ type Options struct {
 	Kinds    pipeline.Kinds
 	Brokers  map[string]broker.Broker // by name; the engine does not close them
 	Store    store.Store              // nil: none, and nothing that needs one; the engine does not close it
+	Journal  *journal.Journal // nil: what kills the process comes back for ever; the engine does not close it
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Tracer   trace.Tracer // nil: no spans
@@ -40,14 +42,16 @@ type Engine struct {
 	routes  []*route
 	ready   map[string]*flag // by broker: it is provisioned
 
-	life    context.Context // ends when starting is over or given up
-	giveUp  context.CancelFunc
-	starts  sync.WaitGroup // routes that are being started: over before a stop drains them
-	tasks   sync.WaitGroup
-	workers *workers
-	failed  chan error // a fault that no waiting mends; holds one
+	life     context.Context // ends when starting is over or given up
+	giveUp   context.CancelFunc
+	starts   sync.WaitGroup // routes that are being started: over before a stop drains them
+	tasks    sync.WaitGroup
+	workers  *workers
+	receipts *receipts
+	failed   chan error // a fault that no waiting mends; holds one
 
 	starting atomic.Int64 // routes that do not consume yet
+	waiting  waiting
 }
 
 // flag is raised once.
@@ -71,9 +75,10 @@ func New(opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, log: opts.Log, router: router,
-		ready:   make(map[string]*flag),
-		failed:  make(chan error, 1),
-		workers: newWorkers(),
+		ready:    make(map[string]*flag),
+		failed:   make(chan error, 1),
+		workers:  newWorkers(),
+		receipts: &receipts{store: opts.Store, keep: opts.Pipeline.Store.Receipts, owner: opts.Pipeline.Instance, log: opts.Log},
 	}
 	e.life, e.giveUp = context.WithCancel(context.Background())
 	e.metrics = newMetrics(e, opts.Metrics)
@@ -94,12 +99,14 @@ func New(opts Options) (*Engine, error) {
 // Start begins to run the pipeline and returns at once. Ready says when it
 // runs; Failed fires if it never will.
 func (e *Engine) Start() {
+	e.receipts.start()
 	e.tasks.Go(e.runRouter)
 	for name := range e.opts.Brokers {
 		e.tasks.Go(func() { e.provision(name) })
 	}
 	if e.opts.Store != nil {
 		e.tasks.Go(e.expire)
+		e.tasks.Go(e.count)
 	}
 	e.starting.Store(int64(len(e.routes)))
 	for _, r := range e.routes {
@@ -235,6 +242,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("close router: %w", err))
 	}
 	e.tasks.Wait()
+	e.receipts.stop() // not before: what drains still has effects in hand
 	err := errors.Join(errs...)
 	e.workers.close(err == nil)
 	e.close()

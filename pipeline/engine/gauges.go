@@ -38,6 +38,7 @@ var (
 	connectedDesc = prometheus.NewDesc("waybill_broker_connected", "1 while the broker is connected and takes publishes.", []string{"broker"}, nil)
 	inFlightDesc  = prometheus.NewDesc("waybill_in_flight_messages", "Messages taken and not yet settled.", []string{"handler"}, nil)
 	heldDesc      = prometheus.NewDesc("waybill_handler_held", "1 while the handler's intake is closed.", []string{"handler"}, nil)
+	delayedDesc   = prometheus.NewDesc("waybill_delayed_messages", "Messages that wait in the store: for their time, behind another of their key, or parked.", []string{"handler"}, nil)
 	backlogDesc   = prometheus.NewDesc("waybill_backlog_messages", "Messages that wait at the broker.", []string{"broker", "topic", "group"}, nil)
 )
 
@@ -46,6 +47,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- connectedDesc
 	ch <- inFlightDesc
 	ch <- heldDesc
+	ch <- delayedDesc
 	ch <- backlogDesc
 }
 
@@ -61,6 +63,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	for _, h := range state.Handlers {
 		gauge(inFlightDesc, float64(h.InFlight), h.Name)
 		gauge(heldDesc, truth(len(h.Held) > 0), h.Name)
+		if h.Counted {
+			gauge(delayedDesc, float64(h.Delayed.Waiting+h.Delayed.Parked), h.Name)
+		}
 	}
 	for _, b := range g.waiting(state) {
 		for _, s := range b.status {

@@ -154,7 +154,11 @@ func (l *leftover) look() (broker.Status, error) {
 // read hands out what is left until nothing seems to be, and sees to it that
 // the broker knows of every acknowledgement and has back what did not begin.
 func (l *leftover) read(waiting int64) {
-	reader := broker.NewSubscriber(l.window, l.from.Source(l.sub), l.log)
+	source := l.from.Source(l.sub)
+	if l.first { // else the new broker's subscription takes in what is delayed
+		source = l.route.inlet.with(source)
+	}
+	reader := broker.NewSubscriber(l.window, source, l.log)
 	late := l.progress.begin(reader, waiting) // before it reads: the route may be held
 	defer l.progress.end()
 	messages, err := reader.Subscribe(context.Background(), l.sub.Topic.Name)

@@ -123,26 +123,26 @@ func (s shelfSource) Run(ctx context.Context, w *broker.Window) error {
 	return err
 }
 
-// journal is the order in which messages were handled.
-type journal struct {
+// handling is the order in which messages were handled.
+type handling struct {
 	mu  sync.Mutex
 	ids []string
 }
 
-func (j *journal) pass(msg *message.Message) ([]*message.Message, error) {
+func (j *handling) pass(msg *message.Message) ([]*message.Message, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ids = append(j.ids, msg.UUID)
 	return pass(msg)
 }
 
-func (j *journal) text() string {
+func (j *handling) text() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return strings.Join(j.ids, " ")
 }
 
-func (j *journal) await(t *testing.T, want string) {
+func (j *handling) await(t *testing.T, want string) {
 	t.Helper()
 	require.Eventually(t, func() bool { return j.text() == want }, soon, time.Millisecond, "want %s", want)
 }
@@ -189,7 +189,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("with an order nothing of the new broker is handled before the old one's last message", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		last, finish := make(chan struct{}), make(chan struct{})
 		old := newShelf("o1", "o2", "o3")
 		r, log := newMove(t, old, pipeline.OrderingKey, func(msg *message.Message) ([]*message.Message, error) {
@@ -216,7 +216,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("without an order both brokers are read at once", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		old := newShelf("o1")
 		old.readers = 1 // and others are no reason to wait
 		r, _ := newMove(t, old, pipeline.OrderingNone, j.pass)
@@ -227,7 +227,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("without an order an old broker that is away delays nothing, and is named", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		old := newShelf("o1")
 		old.away = errors.New("connection refused")
 		r, _ := newMove(t, old, pipeline.OrderingNone, j.pass)
@@ -243,7 +243,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("with an order an old broker that is away holds the handler, and says so", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		old := newShelf("o1")
 		old.provision = func() error { return pipeline.WithReason(errors.New("connection refused"), pipeline.ReasonUnavailable) }
 		r, _ := newMove(t, old, pipeline.OrderingKey, j.pass)
@@ -261,7 +261,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("with an order others that still read the old broker are waited for", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		old := newShelf()
 		old.readers = 1
 		r, _ := newMove(t, old, pipeline.OrderingPartition, j.pass)
@@ -278,7 +278,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("a message that comes late to the old broker is handled, and told of", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		old := newShelf()
 		r, log := newMove(t, old, pipeline.OrderingKey, j.pass)
 		r.send("n1")
@@ -291,7 +291,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("a stop leaves on the old broker what did not begin, and the next start goes on there", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		begun, finish := make(chan struct{}), make(chan struct{})
 		old := newShelf("o1", "o2", "o3")
 		r, _ := newMove(t, old, pipeline.OrderingKey, func(msg *message.Message) ([]*message.Message, error) {
@@ -336,7 +336,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("a held handler takes nothing more from the old broker either", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		r, _ := newMove(t, newShelf("o1", "o2", "o3"), pipeline.OrderingNone, j.pass)
 		r.fake.set(func(string) error { return pipeline.WithReason(errors.New("away"), pipeline.ReasonUnavailable) })
 		r.start(t)
@@ -348,7 +348,7 @@ func TestDraining(t *testing.T) {
 
 	t.Run("a reader that begins while its handler is held hands out nothing", func(t *testing.T) {
 		t.Parallel()
-		var j journal
+		var j handling
 		old := newShelf("o1")
 		r, _ := newMove(t, old, pipeline.OrderingNone, j.pass)
 		route := r.routes[0]

@@ -64,7 +64,9 @@ func (m *metrics) record(r *route) middleware.Record {
 	name := r.handler.Name
 	received := m.received.WithLabelValues(name, r.handler.From)
 	ok := m.processed.WithLabelValues(name, string(pipeline.ResultOK))
+	delayed := m.processed.WithLabelValues(name, string(pipeline.ResultDelayed))
 	dead := m.processed.WithLabelValues(name, string(pipeline.ResultDead))
+	void := m.processed.WithLabelValues(name, string(pipeline.ResultVoid))
 	published := m.published.WithLabelValues(name)
 	duration := m.duration.WithLabelValues(name)
 	return middleware.Record{
@@ -74,6 +76,10 @@ func (m *metrics) record(r *route) middleware.Record {
 			case pipeline.ResultOK:
 				ok.Inc()
 				published.Add(float64(len(o.Outputs)))
+			case pipeline.ResultDelayed:
+				delayed.Inc()
+			case pipeline.ResultVoid:
+				void.Inc()
 			case pipeline.ResultDead:
 				dead.Inc()
 				m.dead.WithLabelValues(name, string(o.Reason)).Inc()
@@ -87,4 +93,9 @@ func (m *metrics) record(r *route) middleware.Record {
 
 func (m *metrics) retried(r *route) func() {
 	return m.retries.WithLabelValues(r.handler.Name, "immediate").Inc
+}
+
+// delayed counts runs from the store.
+func (m *metrics) delayed(r *route) func() {
+	return m.retries.WithLabelValues(r.handler.Name, "delayed").Inc
 }

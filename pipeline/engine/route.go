@@ -20,8 +20,10 @@ type route struct {
 	handler    pipeline.Handler
 	sub        broker.Subscription
 	subscriber *broker.Subscriber
-	left       *leftover // what its topic has on another broker; nil: the topic is not moving
-	brokers    []string  // that it reads or writes
+	inlet      *inlet         // of its delayed messages; nil: there is no store
+	left       *leftover      // what its topic has on another broker; nil: the topic is not moving
+	brokers    []string       // that it reads or writes
+	once       *pipeline.Once // nil: it has no effect
 	chain      message.HandlerFunc
 	workers    *workers
 	log        *slog.Logger
@@ -48,6 +50,7 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		sub:     broker.SubscriptionOf(e.opts.Pipeline, h),
 	}
 	r.brokers = e.brokersOf(h)
+	r.once = onceOf(kind, h.Config)
 	fn, err := kind.New(pipeline.Env{
 		Handler: h.Name,
 		Version: h.Version,
@@ -69,7 +72,8 @@ func (e *Engine) newRoute(h pipeline.Handler) (*route, error) {
 		// gave, at less CPU on both sides. One at a time stays one at a time.
 		window.Concurrency = max(h.InFlight, h.Concurrency)
 	}
-	r.subscriber = broker.NewSubscriber(window, e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub), r.log)
+	r.inlet = e.newInlet(r)
+	r.subscriber = broker.NewSubscriber(window, r.inlet.with(e.opts.Brokers[r.sub.Topic.Broker].Source(r.sub)), r.log)
 	r.left = e.newLeftover(r, window)
 	// On a worker nobody catches what the chain itself may panic with.
 	r.chain = middleware.Recover(e.chain(r, fn))
@@ -88,6 +92,9 @@ func outputs(h pipeline.Handler) []string {
 // brokersOf lists the brokers that a handler reads or writes.
 func (e *Engine) brokersOf(h pipeline.Handler) []string {
 	topics := append(outputs(h), h.From, h.DeadLetter)
+	if h.MaxReplays > 0 {
+		topics = append(topics, h.Parking())
+	}
 	for i, name := range outputs(h) {
 		topics[i] = h.To[name]
 	}

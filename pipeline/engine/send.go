@@ -10,6 +10,7 @@ import (
 	"github.com/waybill-dev/waybill/middleware"
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // sender returns how routes make outcomes durable. Where all outputs are on
@@ -25,12 +26,26 @@ func (e *Engine) sender() middleware.Send {
 		if c := e.committer(in, out, writes); c != nil {
 			return commit(ctx, c, in, out, writes)
 		}
+		if err := e.stillOurs(ctx, in, out); err != nil {
+			return make([]error, len(out)), err
+		}
 		each := e.publish(out)
 		if len(writes) == 0 || errors.Join(each...) != nil {
 			return each, nil
 		}
 		return each, e.opts.Store.Do(ctx, writes...)
 	}
+}
+
+// stillOurs makes the lease of a delayed message last before something is
+// published for it: broker and store are two here, and the store would refuse
+// only what is out already.
+func (e *Engine) stillOurs(ctx context.Context, in *message.Message, out []middleware.Output) error {
+	l := store.LeaseOf(in.Context())
+	if l == nil || len(out) == 0 {
+		return nil
+	}
+	return e.opts.Store.ExtendLease(ctx, *l, leaseTTL)
 }
 
 // committer returns the broker that can make the whole outcome one

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // State is how the pipeline stands at a moment.
@@ -30,6 +31,10 @@ type HandlerState struct {
 	InFlight int         // messages taken and not yet settled
 	Held     []string    // why its intake is closed; empty: it is open
 	Draining *DrainState // nil: its topic is not moving
+
+	Delayed store.DelayedCount // what waits in the store, as counted some seconds ago
+	Counted bool               // it could be counted
+	Inlet   string             // why nothing of it is handed out; "": it is
 }
 
 // DrainState is how far a handler is with what its topic has on the broker
@@ -51,7 +56,10 @@ func (e *Engine) State() State {
 	}
 	slices.SortFunc(s.Brokers, func(a, b BrokerState) int { return strings.Compare(a.Name, b.Name) })
 	for _, r := range e.routes {
-		s.Handlers = append(s.Handlers, r.state())
+		h := r.state()
+		h.Delayed, h.Counted = e.waiting.of(h.Name)
+		h.Inlet = r.inlet.problem()
+		s.Handlers = append(s.Handlers, h)
 	}
 	return s
 }
@@ -85,10 +93,17 @@ func (r *route) state() HandlerState {
 func (d *DrainState) reason() string { return fmt.Sprintf("draining broker %s: %s", d.Broker, d.Why) }
 
 // Notes lists what a person may want to know of a pipeline that is ready: how
-// much is left on brokers that topics are moving away from.
+// much waits in the store, and how much is left on brokers that topics are
+// moving away from.
 func (s State) Notes() []string {
 	var notes []string
 	for _, h := range s.Handlers {
+		if n := h.Delayed.Waiting; n > 0 {
+			notes = append(notes, fmt.Sprintf("handler %s: %d delayed messages wait in the store", h.Name, n))
+		}
+		if n := h.Delayed.Parked; n > 0 {
+			notes = append(notes, fmt.Sprintf("handler %s: %d keys are held by dead letters, until they are replayed or archived", h.Name, n))
+		}
 		switch d := h.Draining; {
 		case d == nil:
 		case d.Done && d.Left == 0:
@@ -132,6 +147,9 @@ func (s State) Problems() []string {
 	for _, h := range s.Handlers {
 		if !h.Running {
 			problems = append(problems, fmt.Sprintf("handler %s: waits for its brokers", h.Name))
+		}
+		if h.Inlet != "" {
+			problems = append(problems, fmt.Sprintf("handler %s: its delayed messages wait for the store: %s", h.Name, h.Inlet))
 		}
 		for _, why := range h.Held {
 			problems = append(problems, fmt.Sprintf("handler %s is held: %s", h.Name, why))

@@ -121,6 +121,21 @@ func arrayIndex(token string) int {
 	return int(index)
 }
 
+// First returns the first of the paths' values that is a scalar, as Text has
+// it. What is no JSON, or no path, has none.
+func First(doc []byte, paths []string) (text string, ok bool) {
+	for _, path := range paths {
+		value, found, err := Lookup(doc, path)
+		if err != nil || !found {
+			continue
+		}
+		if text, ok = Text(value); ok {
+			return text, true
+		}
+	}
+	return "", false
+}
+
 // Text returns a scalar as text, as a key or an id: a string without quotes
 // and escapes, a number or a boolean as it is written. ok is false for null,
 // arrays, objects, and strings that are no Unicode text.

@@ -46,6 +46,21 @@ type Lease struct {
 	Leases int       // how often it was leased since it was delayed, this time included: over 1 after a crash
 }
 
+type leaseKey struct{}
+
+// WithLease returns ctx carrying l: the message with it is in hand under that
+// lease.
+func WithLease(ctx context.Context, l *Lease) context.Context {
+	return context.WithValue(ctx, leaseKey{}, l)
+}
+
+// LeaseOf returns the lease of the message with this context, or nil for one
+// that came from its broker.
+func LeaseOf(ctx context.Context) *Lease {
+	l, _ := ctx.Value(leaseKey{}).(*Lease)
+	return l
+}
+
 // Delayed keeps messages until their time comes and gives each to one
 // instance at a time.
 //

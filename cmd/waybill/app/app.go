@@ -18,6 +18,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/engine"
 	"github.com/waybill-dev/waybill/pipeline/replay"
+	"github.com/waybill-dev/waybill/pipeline/journal"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -41,6 +42,7 @@ type App struct {
 	brokers  map[string]broker.Broker
 	store    store.Store
 	archiver *replay.Archiver
+	journal  *journal.Journal
 	engine   *engine.Engine
 	replays  *replay.Runner
 	seeds    []seed
@@ -92,8 +94,12 @@ func (a *App) setup() error {
 		AwaitBroker: func(ctx context.Context, name string) error { return a.engine.AwaitBroker(ctx, name) },
 	})
 	a.onStop("archiver", a.archiver.Stop)
+	if a.journal, err = openJournal(a.pipeline, a.store, a.log); err != nil {
+		return err
+	}
+	a.onStop("attempt journal", a.journal.Close)
 	a.engine, err = engine.New(engine.Options{
-		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store,
+		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store, Journal: a.journal,
 		Log: a.log, Metrics: a.metrics, Tracer: a.opts.Tracer,
 	})
 	if err != nil {
@@ -109,7 +115,7 @@ func (a *App) setup() error {
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return append(a.engine.State().Problems(), a.archiver.Problems()...) },
-		Notes:    func() []string { return a.engine.State().Notes() },
+		Notes:    func() []string { return append(a.engine.State().Notes(), suspectNotes(a.journal)...) },
 		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
 		Log:      a.log,
 	}))

@@ -25,8 +25,8 @@ type mutation struct {
 var mutations = []mutation{
 	{
 		"AckBeforePublish", "middleware/publish.go",
-		"return nil, p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out)\n\t\t})",
-		"go p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out)\n\t\t})\n\t\treturn nil, nil",
+		"return nil, p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out, writes)\n\t\t})",
+		"go p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out, writes)\n\t\t})\n\t\treturn nil, nil",
 		"./cmd/waybill/prove", "^TestSIGKILL$/^rabbitmq$",
 	},
 	{
@@ -41,7 +41,7 @@ var mutations = []mutation{
 	},
 	{
 		"NackLoop", "middleware/settle.go",
-		"return nil, s.bury(msg, outcome, err)", "return nil, err",
+		"err = s.settle(msg, outcome, err)", "return nil, err",
 		"./middleware", "^TestSettle$/^0-12",
 	},
 	{
@@ -53,6 +53,52 @@ var mutations = []mutation{
 		"SwitchBeforeEmpty", "pipeline/engine/route.go",
 		"if r.left == nil || !r.left.first {", "if true {",
 		"./pipeline/engine", "^TestDraining$/^with_an_order_nothing",
+	},
+	{
+		"AckBeforeTheStore", "middleware/settle.go",
+		"err := s.Holder.Until(msg, \"delay the message\",", "var err error\n\tgo s.Holder.Until(msg, \"delay the message\",",
+		"./middleware", "^TestDelay$/^while_the_store",
+	},
+	{
+		"NoLeaseToken", "pipeline/store/internal/sqlstore/delayed.go",
+		"if err == nil && n == 0 {", "if err == nil && n < 0 {",
+		"./cmd/waybill/prove", "^TestLateOutcome$",
+	},
+	{
+		"LeasesThatLastForEver", "pipeline/engine/inlet.go",
+		"i.store.LeaseDue(ctx, i.handler, n, leaseTTL)", "i.store.LeaseDue(ctx, i.handler, n, time.Hour)",
+		"./cmd/waybill/prove", "^TestDelayedShared$",
+	},
+	{
+		"LaneNotHeld", "pipeline/engine/order.go",
+		"case held:", "case held && false:",
+		"./cmd/waybill/app", "^TestDelayed$/^rabbitmq$/^1-W2",
+	},
+	{
+		"LaneNotHeldAfterATakeover", "pipeline/engine/order.go",
+		"return begun.Before(o.loaded), may", "return true, may",
+		"./cmd/waybill/app", "^TestDelayed$/^embedded$/^a_key_stays",
+	},
+	{
+		"ReservedIsDone", "middleware/receipts.go",
+		"if was.State == store.Done {", "if was.State != store.Free {",
+		"./cmd/waybill/prove", "^TestEffectCrash$/^embedded$/^0-W2",
+	},
+	{
+		"FailureKeepsReceipt", "middleware/receipts.go",
+		"return e.Store.FreeReceipt(e.key, e.Owner)", "return e.finish()",
+		"./cmd/waybill/app", "^TestReceipts$/^embedded_and_SQLite$/^2-W5",
+	},
+	{
+		"ReceiptInAnotherTransaction", "pipeline/engine/send.go",
+		"return commit(ctx, c, in, out, writes)",
+		"each, err := commit(ctx, c, in, out, nil)\n\t\t\tif err == nil && len(writes) > 0 {\n\t\t\t\terr = e.opts.Store.Do(ctx, writes...)\n\t\t\t}\n\t\t\treturn each, err",
+		"./cmd/waybill/prove", "^TestReceiptAndOutcome$",
+	},
+	{
+		"NoTurns", "middleware/inhand.go",
+		"if there, taken := h.held[key]; taken {", "if there, taken := h.held[key]; taken && false {",
+		"./middleware", "^TestReceipts$/^2-41",
 	},
 }
 

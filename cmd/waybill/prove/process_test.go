@@ -50,7 +50,7 @@ type process struct {
 func (p *plant) start(t *testing.T) *process {
 	t.Helper()
 	run := p.launch(t)
-	run.await(func() bool { return run.get("/ready") == "ready\n" }, "it is ready")
+	run.await(func() bool { return strings.HasPrefix(run.get("/ready"), "ready\n") }, "it is ready")
 	return run
 }
 

@@ -20,6 +20,7 @@ import (
 type cursor struct {
 	name  string
 	topic *topicLog
+	used  bool // a process before this one acknowledged something
 
 	mu    sync.Mutex
 	upto  int64         // everything up to here is done
@@ -65,7 +66,7 @@ func (l *log) readCursor(ctx context.Context, name string) (*cursor, error) {
 	var topic string
 	var above []byte
 	err := l.file.Reader().QueryRowContext(ctx,
-		"SELECT topic.name, upto, above FROM cursor JOIN topic ON topic.id = cursor.topic WHERE cursor.name = ?", name).Scan(&topic, &c.upto, &above)
+		"SELECT topic.name, upto, above, above IS NOT NULL FROM cursor JOIN topic ON topic.id = cursor.topic WHERE cursor.name = ?", name).Scan(&topic, &c.upto, &above, &c.used)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +187,7 @@ func (c *cursor) finish(tx *sqlitefile.Tx, claim *broker.Claim, positions ...int
 		tx.OnCommit(c.trim)
 		return nil, func() error {
 			upto, above := c.row()
-			_, err := tx.Exec("UPDATE cursor SET upto = ?, above = ? WHERE name = ?", upto, above, c.name)
+			_, err := tx.Exec("UPDATE cursor SET upto = ?, above = coalesce(?, x'') WHERE name = ?", upto, above, c.name)
 			return err
 		}
 	})

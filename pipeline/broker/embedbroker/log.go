@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS cursor (
 	name  TEXT PRIMARY KEY,
 	topic INTEGER NOT NULL,
 	upto  INTEGER NOT NULL,      -- everything up to this pos is done
-	above BLOB                   -- and beyond it these, see positionEncoder
+	above BLOB                   -- and beyond it these, see positionEncoder; NULL until something is done
 ) WITHOUT ROWID;
 `
 

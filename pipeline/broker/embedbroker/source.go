@@ -104,24 +104,24 @@ func (s *source) read(ctx context.Context, w *broker.Window, claim *broker.Claim
 			at = last // the rest was deleted
 		}
 		for _, m := range batch {
+			at = m.pos
+			if c.take(m.pos) {
+				claim.Skip(m.pos)
+				continue
+			}
 			// What a crashed process had in hand is not known: it is among the
 			// first window of what was there at the start.
-			again := n < s.sub.InFlight && m.pos <= known
-			if !s.deliver(ctx, claim, c, m, again) {
+			again := c.used && n < s.sub.InFlight && m.pos <= known
+			if !s.deliver(ctx, claim, m, again) {
 				return
 			}
-			at = m.pos
 			n++
 		}
 	}
 }
 
 // deliver gives one message to the claim. False: no more are taken.
-func (s *source) deliver(ctx context.Context, claim *broker.Claim, c *cursor, m stored, again bool) bool {
-	if c.take(m.pos) {
-		claim.Skip(m.pos)
-		return true
-	}
+func (s *source) deliver(ctx context.Context, claim *broker.Claim, m stored, again bool) bool {
 	return claim.Deliver(ctx, broker.Delivery{
 		Message:  m.msg,
 		Key:      s.key(m.msg),

@@ -1,0 +1,43 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/journal"
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// noteTimeout bounds how long /ready waits for the store's answer.
+const noteTimeout = time.Second
+
+// openJournal opens the attempt journal in the data folder. What ran when the
+// process before died is in the store then.
+func openJournal(p pipeline.Pipeline, s store.Store, log *slog.Logger) (*journal.Journal, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	slots := 0
+	for _, h := range p.Handlers {
+		slots += max(h.Concurrency, 1)
+	}
+	return journal.Open(ctx, journal.Options{File: filepath.Join(p.Data, "slots"), Slots: slots, Store: s, Log: log})
+}
+
+// suspectNotes tells how many messages may have killed a process and have not
+// come to an end yet.
+func suspectNotes(j *journal.Journal) []string {
+	ctx, cancel := context.WithTimeout(context.Background(), noteTimeout)
+	defer cancel()
+	n, err := j.Suspects(ctx)
+	if err != nil {
+		return []string{fmt.Sprintf("suspects: not known: %v", err)}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("suspects: %d messages were in hand when a process died: they run alone", n)}
+}

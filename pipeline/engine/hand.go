@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// How long giving leases back may take, and how many are made to last at once.
+const (
+	backTimeout = 2 * time.Second
+	extendWidth = 16
+)
+
+// hand is the leases that an inlet has in hand.
+type hand struct {
+	inlet *inlet
+	claim *broker.Claim
+
+	mu     sync.Mutex
+	last   int64
+	leases map[int64]*leased // by position in the claim
+	closed bool              // nothing may begin any more
+}
+
+// leased is a delayed message in hand.
+type leased struct {
+	store.Lease
+	pos   int64
+	until time.Time // by this process's clock; only keep uses it, after take
+	hand  *hand
+	begun bool // under the hand's mutex
+}
+
+func newHand(i *inlet, claim *broker.Claim) *hand {
+	return &hand{inlet: i, claim: claim, leases: make(map[int64]*leased)}
+}
+
+// take takes leases in hand and returns them as deliveries.
+func (h *hand) take(leases []store.Lease) []broker.Delivery {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	deliveries := make([]broker.Delivery, len(leases))
+	for i, lease := range leases {
+		l := &leased{Lease: lease, pos: h.last, until: time.Now().Add(leaseTTL), hand: h}
+		h.leases[l.pos] = l
+		h.last++
+		deliveries[i] = h.inlet.delivery(l)
+	}
+	return deliveries
+}
+
+// keep makes leases last, and drops those that have ended, until over.
+func (h *hand) keep(ctx context.Context, over <-chan struct{}) {
+	tick := time.NewTicker(leaseExtend)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.claim.Changed():
+			h.settle()
+		case <-tick.C:
+			h.extend(ctx)
+		case <-over:
+			return
+		}
+	}
+}
+
+// settle drops what has ended. The next of its key may be due now.
+func (h *hand) settle() {
+	p := h.claim.Take(broker.Progress{})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, pos := range append(p.Prefix, p.Above...) {
+		delete(h.leases, pos)
+	}
+	h.inlet.wake()
+}
+
+// extend makes last what would end before the next two ticks. One that was
+// lost is dropped: whoever has the message now sees to it, and the run here
+// learns of it when its outcome is refused.
+func (h *hand) extend(ctx context.Context) {
+	var group errgroup.Group
+	group.SetLimit(extendWidth)
+	for _, l := range h.all() {
+		if time.Until(l.until) > leaseTTL-leaseExtend {
+			continue
+		}
+		group.Go(func() error {
+			asked := time.Now()
+			switch err := h.inlet.store.ExtendLease(ctx, l.Lease, leaseTTL); {
+			case err == nil:
+				l.until = asked.Add(leaseTTL)
+			case errors.Is(err, store.ErrStaleToken):
+				h.drop(l)
+			}
+			return nil // one that the store did not answer for is asked for again
+		})
+	}
+	_ = group.Wait()
+}
+
+func (h *hand) drop(l *leased) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.leases, l.pos)
+}
+
+// all lists what is in hand.
+func (h *hand) all() []*leased {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*leased, 0, len(h.leases))
+	for _, l := range h.leases {
+		all = append(all, l)
+	}
+	return all
+}
+
+// shut lets nothing more begin, and returns what has not, which is in hand no
+// longer.
+func (h *hand) shut() []*leased {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	var waiting []*leased
+	for pos, l := range h.leases {
+		if !l.begun {
+			waiting = append(waiting, l)
+			delete(h.leases, pos)
+		}
+	}
+	return waiting
+}
+
+// giveBack ends leases, so that others can have the messages at once. They are
+// as if they had not been leased. Where the store does not answer they end by
+// themselves.
+func (h *hand) giveBack(leases []*leased) {
+	ctx, cancel := context.WithTimeout(context.Background(), backTimeout)
+	defer cancel()
+	var group errgroup.Group
+	group.SetLimit(extendWidth)
+	for _, l := range leases {
+		group.Go(func() error { return h.inlet.store.Do(ctx, h.inlet.store.DelayAgain(l.Lease)) })
+	}
+	if err := group.Wait(); err != nil && !errors.Is(err, store.ErrStaleToken) {
+		h.inlet.log.Warn("delayed messages are not given back, and come when their leases end: " + err.Error())
+	}
+}
+
+// begin reports whether the message may run. It may not once the route stops:
+// it is given back then.
+func (l *leased) begin() bool {
+	l.hand.mu.Lock()
+	defer l.hand.mu.Unlock()
+	l.begun = l.begun || !l.hand.closed
+	return l.begun
+}
+
+type leasedKey struct{}
+
+// dress adds the lease to the context of its message.
+func (l *leased) dress(ctx context.Context) context.Context {
+	return context.WithValue(store.WithLease(ctx, &l.Lease), leasedKey{}, l)
+}
+
+func leasedOf(ctx context.Context) *leased {
+	l, _ := ctx.Value(leasedKey{}).(*leased)
+	return l
+}
+
+// newMessage returns m as its broker handed it out.
+func newMessage(m store.DelayedMessage) *message.Message {
+	msg := message.NewMessage(m.Message, m.Payload)
+	for k, v := range m.Headers {
+		msg.Metadata.Set(k, v)
+	}
+	return msg
+}
