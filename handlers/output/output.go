@@ -3,7 +3,7 @@
 // An output has no id of its own: the engine gives it one that is derived
 // from the input's (pipeline.OutputID), so that a repeat is recognisable. It
 // carries the metadata of its input, so that correlation, trace, key and
-// content type travel on.
+// content type travel on; but not how often its input was replayed.
 package output
 
 import (
@@ -20,6 +20,7 @@ import (
 func New(in *message.Message, name string, payload []byte) *message.Message {
 	out := message.NewMessage("", payload)
 	maps.Copy(out.Metadata, in.Metadata)
+	delete(out.Metadata, pipeline.MetaDeadReplays)
 	pipeline.SetOutput(out, name)
 	return out
 }

@@ -26,6 +26,7 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 	holder := middleware.Holder{Hold: r.stall, Timeout: publishTimeout, Initial: holdInitial, Max: holdMax}
 	send := e.sender()
 	order := e.newOrder(r, holder)
+	r.order = order
 	delay := e.delay(r, order)
 	var attempts *journal.Handler
 	if e.opts.Journal != nil {

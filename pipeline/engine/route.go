@@ -21,6 +21,7 @@ type route struct {
 	sub        broker.Subscription
 	subscriber *broker.Subscriber
 	inlet      *inlet         // of its delayed messages; nil: there is no store
+	order      *order         // of keys that delayed messages hold; nil: they hold none
 	left       *leftover      // what its topic has on another broker; nil: the topic is not moving
 	brokers    []string       // that it reads or writes
 	once       *pipeline.Once // nil: it has no effect

@@ -142,7 +142,7 @@ func conversation(msg *message.Message) string {
 var tale = []string{
 	pipeline.MetaDeadTopic, pipeline.MetaDeadPartition, pipeline.MetaDeadOffset, pipeline.MetaDeadGroup, pipeline.MetaDeadHandler,
 	pipeline.MetaDeadReason, pipeline.MetaDeadError, pipeline.MetaDeadErrorType, pipeline.MetaDeadStack, pipeline.MetaDeadAttempts,
-	pipeline.MetaDeadFirst, pipeline.MetaDeadLast, pipeline.MetaDeadPrint, pipeline.MetaDeadReplays,
+	pipeline.MetaDeadFirst, pipeline.MetaDeadLast, pipeline.MetaDeadPrint, pipeline.MetaDeadReplays, pipeline.MetaReplayID,
 	pipeline.MetaPoisonReason, pipeline.MetaPoisonTopic, pipeline.MetaPoisonHandler, pipeline.MetaPoisonSubscriber,
 }
 

@@ -106,7 +106,7 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("engine", a.engine.Stop)
-	a.replays = newReplays(a.pipeline, a.store, a.brokers, a.log)
+	a.replays = newReplays(a.pipeline, a.store, a.brokers, a.engine.Requeued, a.log)
 	a.onStop("replays", func(context.Context) error { a.replays.Stop(); return nil })
 	return a.listen(dashboard.New(dashboard.Options{
 		Version: Version(), Config: a.pipeline.Version, Metrics: a.metrics,

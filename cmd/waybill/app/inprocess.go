@@ -54,7 +54,7 @@ func (c *cli) reachAPI() (*api, error) {
 	}
 	own := &inProcess{handler: dashboard.New(dashboard.Options{
 		Version: Version(), Config: p.Version, Metrics: prometheus.NewRegistry(), Store: s,
-		Replays:  newReplays(p, s, nil, slog.New(slog.DiscardHandler)),
+		Replays:  newReplays(p, s, nil, nil, slog.New(slog.DiscardHandler)),
 		Topic:    func(name string) (pipeline.Topic, bool) { t, ok := p.Topics[name]; return t, ok },
 		Broker:   func(string) (broker.Broker, bool) { return nil, false },
 		Problems: func() []string { return []string{"waybill does not run"} },

@@ -14,11 +14,11 @@ import (
 )
 
 // newReplays returns what carries out replays. One that is never started needs
-// no brokers.
-func newReplays(p pipeline.Pipeline, s store.Store, brokers map[string]broker.Broker, log *slog.Logger) *replay.Runner {
+// neither brokers nor anybody to tell.
+func newReplays(p pipeline.Pipeline, s store.Store, brokers map[string]broker.Broker, requeued func(string, []string), log *slog.Logger) *replay.Runner {
 	topic := func(name string) (pipeline.Topic, bool) { t, ok := p.Topics[name]; return t, ok }
 	return replay.New(replay.Options{
-		Store: s, Topic: topic, Transform: transform, Log: log,
+		Store: s, Topic: topic, Transform: transform, Requeued: requeued, Log: log,
 		Handler: func(name string) (pipeline.Handler, bool) {
 			for _, h := range p.Handlers {
 				if h.Name == name {
