@@ -28,7 +28,17 @@ type Outcome struct {
 	Last     time.Time // the last failure
 	Outputs  []string  // ids of what was published
 
+	// Witness follows the runs. Nil: nobody does. It is set before the first and
+	// not changed after that, so that whatever a kind starts may look for it.
+	Witness Witness
+
 	settling []func(Result) Write
+}
+
+// Witness follows the runs of the kind for one message, for the message log.
+type Witness interface {
+	Began(slot int)  // a run begins, in this of the handler's slots, which count from 0
+	Ended(err error) // it has ended; nil: well
 }
 
 // Settling adds a change of the store that belongs to the outcome: the store

@@ -7,6 +7,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/middleware"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
 )
 
 // How long one try to publish may take, and the pauses between tries while
@@ -31,6 +33,8 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		middleware.Correlation,
 		// Counts what settle decided, so it stands outside of it.
 		e.metrics.record(r).Middleware,
+		// Outside of settle, too: it writes what became of the message.
+		middleware.Log{Log: e.opts.Messages, Route: e.logRoute(r), Holder: holder}.Middleware,
 		// Nothing outside of settle may fail: from here on an error is an outcome.
 		middleware.Settle{
 			Handler: h.Name, Group: r.sub.Name, DeadLetter: h.DeadLetter,
@@ -58,6 +62,14 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		// Closest to the kind: a panic becomes an error like any other.
 		middleware.Recover,
 	)
+}
+
+// logRoute is what the message log says of each message of the route.
+func (e *Engine) logRoute(r *route) messagelog.Route {
+	return messagelog.Route{
+		Handler: r.handler.Name, Topic: r.handler.From, Subscription: r.sub.Name,
+		Key: func(msg *message.Message) string { return broker.Key(r.sub.Topic, msg) },
+	}
 }
 
 // compose wraps kind so that the first of around is the outermost.

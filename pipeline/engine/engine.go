@@ -17,6 +17,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -26,6 +27,7 @@ type Options struct {
 	Kinds    pipeline.Kinds
 	Brokers  map[string]broker.Broker // by name; the engine does not close them
 	Store    store.Store              // nil: none, and nothing that needs one; the engine does not close it
+	Messages *messagelog.Log          // the message log; nil: none; the engine does not close it
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Tracer   trace.Tracer // nil: no spans

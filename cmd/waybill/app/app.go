@@ -18,6 +18,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/engine"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -40,6 +41,7 @@ type App struct {
 	metrics  *prometheus.Registry
 	brokers  map[string]broker.Broker
 	store    store.Store
+	messages *messagelog.Log // nil: message_log.mode is off
 	engine   *engine.Engine
 	seeds    []seed
 	stops    []stop
@@ -55,7 +57,7 @@ type stop struct {
 // files and sockets are opened. Nothing runs and no broker was reached yet.
 // After an error nothing is left open.
 func New(p pipeline.Pipeline, opts Options) (*App, error) {
-	a := &App{opts: opts, pipeline: p, log: opts.Log, metrics: prometheus.NewRegistry()}
+	a := &App{opts: opts, pipeline: p, log: slog.New(messagelog.Capture(opts.Log.Handler())), metrics: prometheus.NewRegistry()}
 	if err := a.setup(); err != nil {
 		return nil, errors.Join(err, a.teardown(context.Background()))
 	}
@@ -84,8 +86,9 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("store", func(context.Context) error { return a.store.Close() })
+	a.openMessageLog()
 	a.engine, err = engine.New(engine.Options{
-		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store,
+		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store, Messages: a.messages,
 		Log: a.log, Metrics: a.metrics, Tracer: a.opts.Tracer,
 	})
 	if err != nil {
@@ -95,10 +98,11 @@ func (a *App) setup() error {
 	return a.listen(dashboard.New(dashboard.Options{
 		Version: Version(), Config: a.pipeline.Version, Metrics: a.metrics,
 		Store:    a.store,
+		Messages: a.messages,
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return a.engine.State().Problems() },
-		Notes:    func() []string { return a.engine.State().Notes() },
+		Notes:    func() []string { return append(a.engine.State().Notes(), a.logNotes()...) },
 		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
 		Log:      a.log,
 	}))
