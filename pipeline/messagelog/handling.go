@@ -1,6 +1,8 @@
 package messagelog
 
 import (
+	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,8 +65,24 @@ func (h *Handling) Ended(err error) {
 	a.Duration = time.Since(a.At)
 	if err != nil {
 		a.Reason, a.Error = pipeline.ReasonOf(err), clip(err.Error())
+		if stack := stackOf(err); stack != "" {
+			h.keep(store.LogLine{At: time.Now(), Level: slog.LevelError.String(), Text: stack}, len(stack))
+		}
 		h.tell(Event{Kind: EventFailed, State: store.InProgress, Reason: a.Reason, Error: a.Error})
 	}
+}
+
+// stackOf is where a panic happened, from its call on; "" of other errors.
+func stackOf(err error) string {
+	var traced interface{ StackTrace() string }
+	if !errors.As(err, &traced) {
+		return ""
+	}
+	stack := traced.StackTrace()
+	if _, after, ok := strings.Cut(stack, "\npanic("); ok {
+		stack = "panic(" + after
+	}
+	return clip(stack)
 }
 
 // note takes a line of the run that is under way. Lines of a message that is
@@ -75,10 +93,15 @@ func (h *Handling) note(line store.LogLine, size int) {
 	if h.over {
 		return
 	}
-	h.tell(Event{Kind: EventLine, State: store.InProgress, Line: &line})
 	if len(h.attempts) == 0 { // it waits for its turn
 		h.attempts = append(h.attempts, store.Attempt{At: line.At})
 	}
+	h.tell(Event{Kind: EventLine, State: store.InProgress, Line: &line})
+	h.keep(line, size)
+}
+
+// keep adds a line to the last attempt, or counts it where there is no room.
+func (h *Handling) keep(line store.LogLine, size int) {
 	a := &h.attempts[len(h.attempts)-1]
 	if h.lines == maxLines || size > h.room {
 		a.Cut++

@@ -30,7 +30,7 @@ type Event struct {
 	Message     string
 	Correlation string
 	Key         string
-	Attempt     int // of this handling, from 1; 0: it waits for its turn
+	Attempt     int // of this handling, from 1
 	State       store.State
 	Reason      pipeline.Reason
 	Error       string

@@ -98,6 +98,8 @@ func codeOf(status int) int {
 		return exitNotFound
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return exitRefused
+	case http.StatusConflict:
+		return exitRefused
 	case http.StatusServiceUnavailable:
 		return exitUnreachable
 	}

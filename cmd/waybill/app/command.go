@@ -114,7 +114,7 @@ func (c *cli) root() *cobra.Command {
 	flags.StringVar(&c.format, "log-format", "text", "text or json")
 	for _, cmd := range []*cobra.Command{
 		c.runCommand(), c.lintCommand(), c.echoCommand(), c.graphCommand(), c.schemaCommand(),
-		c.doctorCommand(), c.publishCommand(), c.tailCommand(), c.benchCommand(), c.versionCommand(),
+		c.doctorCommand(), c.publishCommand(), c.tailCommand(), c.logCommand(), c.benchCommand(), c.versionCommand(),
 	} {
 		root.AddCommand(failing(cmd))
 	}
@@ -126,6 +126,9 @@ const defaultLevel = "info"
 // failing gives an error of a command that has no code of its own that of a
 // failure; cobra's, of flags and arguments, are of usage.
 func failing(cmd *cobra.Command) *cobra.Command {
+	for _, sub := range cmd.Commands() {
+		failing(sub)
+	}
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := run(cmd, args)
