@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
@@ -40,10 +41,7 @@ func TestRows_MessageLogAway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: no server")
 	}
-	setup := func(t *testing.T) (s *stand, in string, proxy interface {
-		Start() error
-		Stop()
-	}) {
+	setup := func(t *testing.T) (s *stand, in string, proxy *toxiproxy.Proxy) {
 		t.Helper()
 		u, err := url.Parse(logSchema(t))
 		require.NoError(t, err)

@@ -272,7 +272,7 @@ func messageLogRows(t *testing.T, config func(*testing.T, string) string) {
 		c := config(t, "")
 		g := newGate()
 		s := beginScripted(t, c, func(env pipeline.Env, msg *message.Message) ([]*message.Message, error) {
-			env.Log.Info("of no message") //nolint:sloglint // that is the point
+			env.Log.Info("of no message")
 			env.Log.InfoContext(msg.Context(), "of "+msg.UUID)
 			return nil, g.pass(msg)
 		})
