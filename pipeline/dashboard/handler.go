@@ -17,6 +17,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -26,6 +27,7 @@ type Options struct {
 	Config   string // version of the effective config
 	Metrics  prometheus.Gatherer
 	Store    store.Store
+	Messages *messagelog.Log // what is being handled; nil: nothing is, or the message log is off
 	Topic    func(name string) (pipeline.Topic, bool)
 	Broker   func(name string) (broker.Broker, bool)
 	Problems func() []string                             // why the pipeline is not ready; empty: it is
@@ -51,6 +53,7 @@ func New(opts Options) http.Handler {
 	registerBatch(api, opts)
 	registerDoctor(api, opts)
 	registerLetters(api, opts)
+	registerLog(api, opts)
 	// Browsers may not post here from other sites' pages.
 	return http.NewCrossOriginProtection().Handler(mux)
 }
@@ -175,6 +178,13 @@ func apiError(err error) error {
 		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(err.Error()), http.Header{"Retry-After": {"1"}})
 	}
 	return huma.Error500InternalServerError(err.Error())
+}
+
+func apiErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return apiError(err)
 }
 
 // promLog is the log of the metrics handler.
