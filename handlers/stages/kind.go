@@ -93,8 +93,7 @@ func (t *tracker) apply(r *record, in *input, msg *message.Message) (changed boo
 // settle returns what follows from a change, and saves it with the outcome.
 func (t *tracker) settle(msg *message.Message, in *input, r *record, version int64) ([]*message.Message, error) {
 	var outs []*message.Message
-	if r.complete() && !r.Announced {
-		r.Announced = true
+	if r.complete() {
 		if r.Last.IsZero() { // it came with all its stages done
 			r.Last = in.event.at
 		}

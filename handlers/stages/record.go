@@ -13,11 +13,10 @@ import (
 // record is what is known of one order. It is kept as JSON under the order's
 // id, and so must stay readable to later releases.
 type record struct {
-	Jobs      []job               `json:"jobs"`
-	Done      map[string][]string `json:"done"`               // stages by job; also of jobs that an update took away, should they come back
-	Orders    []string            `json:"orders,omitzero"`    // ids of the messages that brought its jobs, as far as ids tell messages apart
-	Last      time.Time           `json:"last,omitzero"`      // of the latest stage that an event marked done
-	Announced bool                `json:"announced,omitzero"` // that it is complete
+	Jobs   []job               `json:"jobs"`
+	Done   map[string][]string `json:"done"`            // stages by job; also of jobs that an update took away, should they come back
+	Orders []string            `json:"orders,omitzero"` // ids of the messages that brought its jobs, as far as ids tell messages apart
+	Last   time.Time           `json:"last,omitzero"`   // of the latest stage that an event marked done
 }
 
 func decodeRecord(value []byte) (*record, error) {
@@ -31,7 +30,7 @@ func decodeRecord(value []byte) (*record, error) {
 	return r, nil
 }
 
-func (r *record) encode() ([]byte, error) { return json.Marshal(r) }
+func (r *record) encode() ([]byte, error) { return json.Marshal(r, json.Deterministic(true)) }
 
 // known reports whether the order has come.
 func (r *record) known() bool { return len(r.Jobs) > 0 }
@@ -44,7 +43,7 @@ func (r *record) register(jobs []job, by string, update bool) (changed bool, err
 	switch {
 	case by != "" && slices.Contains(r.Orders, by): // also where others have come since
 		return false, nil
-	case r.known() && !same && r.Announced:
+	case r.known() && !same && r.complete():
 		return false, conflict("the order is complete, and was announced with other jobs or stages")
 	case r.known() && !same && !update:
 		return false, conflict("the order is known with other jobs or stages; see changed")
@@ -126,7 +125,9 @@ func early(text string) error {
 	return pipeline.WithReason(fmt.Errorf("%s; it is tried again as the handler's retry says", text), pipeline.ReasonUnavailable)
 }
 
-// complete reports whether all stages of all jobs are done.
+// complete reports whether all stages of all jobs are done. Then nothing can
+// change the record any more, so that the change that made it complete is the
+// one that is announced.
 func (r *record) complete() bool {
 	return !slices.ContainsFunc(r.Jobs, func(j job) bool { return r.next(j) != "" })
 }

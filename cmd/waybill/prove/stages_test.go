@@ -154,7 +154,9 @@ func crash(t *testing.T, at place, saved bool) {
 	db.holdCommits()
 	payloads := work("A1")
 	p.feed(t, p, payloads[:len(payloads)/2])
-	run.await(func() bool { return db.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1", db.lock) == 1 },
+	run.await(func() bool {
+		return db.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1", db.lock) == 1
+	},
 		"the state is being committed")
 	before := run.announced(p.out)["A1"]
 	require.Len(t, before, 1, "the order is announced before its state says so")
@@ -164,9 +166,9 @@ func crash(t *testing.T, at place, saved bool) {
 	}
 	db.letGo()
 	if saved {
-		require.Eventually(t, func() bool { return db.announced() == 1 }, time.Minute, 10*time.Millisecond)
+		require.Eventually(t, db.complete, time.Minute, 10*time.Millisecond)
 	}
-	require.Equal(t, saved, db.announced() == 1)
+	require.Equal(t, saved, db.complete())
 
 	run = p.start(t)
 	run.await(func() bool { return run.processed() >= 1 }, "the last event comes again: it was not acknowledged")
@@ -223,16 +225,20 @@ func (db *database) number(query string, args ...any) (n int64) {
 	return n
 }
 
-// holdCommits has the COMMIT of a state that says "announced" wait for a lock
+// complete is what the state of a complete order has in it: that the stage is
+// done which its last event is about.
+const complete = `position('"A1-1-1":["pick","pack"]'::bytea IN value) > 0`
+
+// holdCommits has the COMMIT of the state of a complete order wait for a lock
 // of ours: as the last step before it happens, and whatever becomes of the
 // client meanwhile.
 func (db *database) holdCommits() {
 	db.t.Helper()
 	db.exec("SELECT pg_advisory_lock($1)", db.lock)
-	db.exec(strings.NewReplacer("SCHEMA", db.schema, "LOCK", fmt.Sprint(db.lock)).Replace(`
+	db.exec(strings.NewReplacer("SCHEMA", db.schema, "LOCK", fmt.Sprint(db.lock), "COMPLETE", strings.Replace(complete, "value", "NEW.value", 1)).Replace(`
 		CREATE FUNCTION SCHEMA.hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(LOCK); RETURN NULL; END';
 		CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE ON SCHEMA.document DEFERRABLE INITIALLY DEFERRED
-			FOR EACH ROW WHEN (position('"announced":true'::bytea IN NEW.value) > 0) EXECUTE FUNCTION SCHEMA.hold()`))
+			FOR EACH ROW WHEN (COMPLETE) EXECUTE FUNCTION SCHEMA.hold()`))
 }
 
 // letGo lets commits happen again.
@@ -242,8 +248,8 @@ func (db *database) letGo() {
 	db.exec("DROP TRIGGER hold ON " + db.schema + ".document")
 }
 
-// announced is how many orders the state says are announced.
-func (db *database) announced() int64 {
+// complete reports whether the state of the order says that it is complete.
+func (db *database) complete() bool {
 	db.t.Helper()
-	return db.number(`SELECT count(*) FROM ` + db.schema + `.document WHERE position('"announced":true'::bytea IN value) > 0`)
+	return db.number("SELECT count(*) FROM "+db.schema+".document WHERE "+complete) == 1
 }
