@@ -12,6 +12,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(storeEnv); path != "" {
+		holdStore(path)
+	}
 	code := m.Run()
 	if err := writeBook(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -100,6 +100,21 @@ var mutations = []mutation{
 		"if there, taken := h.held[key]; taken {", "if there, taken := h.held[key]; taken && false {",
 		"./middleware", "^TestReceipts$/^2-41",
 	},
+	{
+		"NoSync", "pipeline/sqlitefile/file.go",
+		`pragma("synchronous(FULL)")`, `pragma("synchronous(OFF)")`,
+		"./cmd/waybill/prove", "^TestPowerLoss$",
+	},
+	{
+		"StoreNoSync", "pipeline/sqlitefile/file.go",
+		`pragma("synchronous(FULL)")`, `pragma("synchronous(NORMAL)")`,
+		"./cmd/waybill/prove", "^TestPowerLoss_Store$",
+	},
+	{
+		"FolderNotDurable", "cmd/waybill/app/folder.go",
+		"return syncFolder(above)", "return nil",
+		"./cmd/waybill/prove", "^TestPowerLoss$",
+	},
 }
 
 // TestMutations: each of them makes its check fail. See the folder's README.
