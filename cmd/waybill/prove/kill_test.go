@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(storeEnv); path != "" {
 		holdStore(path)
 	}
+	if path := os.Getenv(lockEnv); path != "" {
+		holdLock(path)
+	}
 	code := m.Run()
 	if err := writeBook(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
