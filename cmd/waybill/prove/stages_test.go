@@ -138,17 +138,17 @@ func TestTracking_Crash(t *testing.T) {
 	for _, at := range places(t) {
 		t.Run(at.driver, func(t *testing.T) {
 			t.Run("0-D25 a crash after the state was saved and before the acknowledgement", func(t *testing.T) {
-				crash(t, at, true)
+				crashTracking(t, at, true)
 			})
 			t.Run("0-D25 a crash after the order was announced and before its state was saved", func(t *testing.T) {
-				crash(t, at, false)
+				crashTracking(t, at, false)
 			})
 		})
 	}
 }
 
-func crash(t *testing.T, at place, saved bool) {
-	db, store := newDatabase(t)
+func crashTracking(t *testing.T, at place, saved bool) {
+	db, store := newHeldDatabase(t)
 	p := newTracker(t, at, store, 1000)
 	run := p.start(t)
 	db.holdCommits()
@@ -186,20 +186,20 @@ func crash(t *testing.T, at place, saved bool) {
 	require.Empty(t, p.read(t, p, p.dead))
 }
 
-// database is a schema of PostgreSQL, as the test sees it.
-type database struct {
+// heldDatabase is a schema of PostgreSQL, as the test sees it.
+type heldDatabase struct {
 	t      *testing.T
 	conn   *pgx.Conn
 	schema string
 	lock   int64 // of the commits that are held
 }
 
-func newDatabase(t *testing.T) (db *database, store string) {
+func newHeldDatabase(t *testing.T) (db *heldDatabase, store string) {
 	t.Helper()
 	server := env(t, "POSTGRES_URL")
 	conn, err := pgx.Connect(t.Context(), server)
 	require.NoError(t, err)
-	db = &database{t: t, conn: conn, schema: "prove_" + strings.ToLower(rand.Text()[:12]), lock: time.Now().UnixNano() & 0x7fffffff}
+	db = &heldDatabase{t: t, conn: conn, schema: "prove_" + strings.ToLower(rand.Text()[:12]), lock: time.Now().UnixNano() & 0x7fffffff}
 	db.exec("CREATE SCHEMA " + db.schema)
 	t.Cleanup(func() {
 		db.exec("DROP SCHEMA " + db.schema + " CASCADE")
@@ -213,13 +213,13 @@ func newDatabase(t *testing.T) (db *database, store string) {
 	return db, u.String()
 }
 
-func (db *database) exec(statement string, args ...any) {
+func (db *heldDatabase) exec(statement string, args ...any) {
 	db.t.Helper()
 	_, err := db.conn.Exec(context.Background(), statement, args...)
 	require.NoError(db.t, err, statement)
 }
 
-func (db *database) number(query string, args ...any) (n int64) {
+func (db *heldDatabase) number(query string, args ...any) (n int64) {
 	db.t.Helper()
 	require.NoError(db.t, db.conn.QueryRow(context.Background(), query, args...).Scan(&n), query)
 	return n
@@ -232,7 +232,7 @@ const complete = `position('"A1-1-1":["pick","pack"]'::bytea IN value) > 0`
 // holdCommits has the COMMIT of the state of a complete order wait for a lock
 // of ours: as the last step before it happens, and whatever becomes of the
 // client meanwhile.
-func (db *database) holdCommits() {
+func (db *heldDatabase) holdCommits() {
 	db.t.Helper()
 	db.exec("SELECT pg_advisory_lock($1)", db.lock)
 	db.exec(strings.NewReplacer("SCHEMA", db.schema, "LOCK", fmt.Sprint(db.lock), "COMPLETE", strings.Replace(complete, "value", "NEW.value", 1)).Replace(`
@@ -242,14 +242,14 @@ func (db *database) holdCommits() {
 }
 
 // letGo lets commits happen again.
-func (db *database) letGo() {
+func (db *heldDatabase) letGo() {
 	db.t.Helper()
 	db.exec("SELECT pg_advisory_unlock($1)", db.lock)
 	db.exec("DROP TRIGGER hold ON " + db.schema + ".document")
 }
 
 // complete reports whether the state of the order says that it is complete.
-func (db *database) complete() bool {
+func (db *heldDatabase) complete() bool {
 	db.t.Helper()
 	return db.number("SELECT count(*) FROM "+db.schema+".document WHERE "+complete) == 1
 }
