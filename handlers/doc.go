@@ -40,6 +40,9 @@
 //     is tried again; pipeline.RetryAfter says when, pipeline.WithReason what
 //     kind of failure it was. What an error says is stored and shown, so it
 //     must not hold a secret.
+//   - What a kind has to remember it keeps in Env.State, and adds to the
+//     message's outcome right before it returns success: pipeline.State shows
+//     how. State is nil where there is no store; New says so then.
 //   - A kind that acts on the world outside sets Effect, and gives the other
 //     side a key that is the same for every try of a message.
 //

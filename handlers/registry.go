@@ -7,6 +7,7 @@ import (
 	"github.com/waybill-dev/waybill/handlers/notify"
 	"github.com/waybill-dev/waybill/handlers/prepare"
 	"github.com/waybill-dev/waybill/handlers/process"
+	"github.com/waybill-dev/waybill/handlers/stages"
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
@@ -18,6 +19,7 @@ func Builtin() pipeline.Kinds {
 		email.Kind(),
 		httpcall.Kind(),
 		notify.Kind(),
+		stages.Kind(),
 		generic.Map(),
 		generic.Filter(),
 		generic.Route(),

@@ -24,7 +24,7 @@ func TestBuiltin(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{
-		"call_http", "filter", "map", "notify", "prepare_order", "process_order", "route", "send_email",
+		"call_http", "filter", "map", "notify", "prepare_order", "process_order", "route", "send_email", "track_stages",
 	}, names)
 	require.Equal(t, []string{"call_http", "send_email"}, effects)
 }

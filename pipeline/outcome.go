@@ -32,6 +32,10 @@ type Outcome struct {
 	Answer   string    // what the other side said to an effect; the kind's to fill in
 	Before   bool      // the effect was done before; its outputs are published again as they were
 
+	// Witness follows the runs. Nil: nobody does. It is set before the first and
+	// not changed after that, so that whatever a kind starts may look for it.
+	Witness Witness
+
 	settling []func(Result) Write
 	finally  []func()
 }
@@ -55,6 +59,12 @@ func (o *Outcome) Reset(before Outcome) {
 		f()
 	}
 	*o = before
+}
+
+// Witness follows the runs of the kind for one message, for the message log.
+type Witness interface {
+	Began(slot int)  // a run begins, in this of the handler's slots, which count from 0
+	Ended(err error) // it has ended; nil: well
 }
 
 // Settling adds a change of the store that belongs to the outcome: the store

@@ -40,15 +40,18 @@ type Store struct {
 const (
 	LogAll      = "all"
 	LogFailures = "failures" // only messages that failed at least once
+	LogSample   = "sample"   // those, and a share of the others
 	LogOff      = "off"
 )
 
 // MessageLog says what is kept of the messages that pass.
 type MessageLog struct {
 	Mode      string
+	Share     float64   // of the successes that LogSample keeps: more than 0, at most 1
 	Payload   bool      // keep payloads
 	Mask      []string  // JSON Pointers of values that are hidden before anything is stored
 	Retention Retention // of what is completed
+	Failures  Retention // of what is dead, and of what waits for a retry, each
 }
 
 // Drivers of a broker.

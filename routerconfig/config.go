@@ -46,25 +46,6 @@ type storeConfig struct {
 	Receipts age       `yaml:"receipts" type:"duration, forever" doc:"How long it is remembered that an effect was done. A repeat that comes later has its effect again. Longer than any replay or redelivery may take."`
 }
 
-type messageLogConfig struct {
-	Mode      string          `yaml:"mode" enum:"all|failures|off" doc:"Which messages are logged."`
-	Payload   bool            `yaml:"payload" doc:"Whether payloads are kept, or only what happened."`
-	Mask      []string        `yaml:"mask,omitempty" doc:"JSON Pointers of values that are hidden before anything is stored."`
-	Retention retentionConfig `yaml:"retention,omitempty" doc:"How long it is kept." default:"7d, 10GiB"`
-}
-
-// SetDefaults sets what holds where the file is silent.
-func (m *messageLogConfig) SetDefaults() {
-	m.Mode = "all"
-	m.Payload = true
-	m.Retention = retentionConfig{Age: age(week), Bytes: 10 << 30}
-}
-
-// log is the checked block as the pipeline has it.
-func (m *messageLogConfig) log() pipeline.MessageLog {
-	return pipeline.MessageLog{Mode: m.Mode, Payload: m.Payload, Mask: m.Mask, Retention: m.Retention.retention()}
-}
-
 type retentionConfig struct {
 	Age   age   `yaml:"age" type:"duration, forever" doc:"Older messages go. 0: the default; forever: none for its age." default:"the block's"`
 	Bytes limit `yaml:"bytes" type:"size, unlimited" doc:"The oldest go when there is more than this. 0: the default; unlimited: none for lack of room." default:"the block's"`
@@ -132,8 +113,4 @@ func (s *storeConfig) check(c *checker) {
 		}
 	}
 	c.errorf("/store/url", "write sqlite:FILE or postgres://USER@HOST/DATABASE", "this is no store")
-}
-
-func (m *messageLogConfig) check(c *checker) {
-	c.checkPointers("/message_log/mask", m.Mask)
 }

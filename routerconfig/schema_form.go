@@ -89,6 +89,11 @@ func (start) JSONSchema() *jsonschema.Schema {
 	return textSchema(`oldest|newest|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+([Zz]|[+-][0-9]{2}:[0-9]{2})`)
 }
 
+// JSONSchema is one of the words or sample with its share.
+func (logMode) JSONSchema() *jsonschema.Schema {
+	return textSchema(`all|failures|off|sample\([0-9.]+\)`)
+}
+
 // JSONSchema is a text or a list of them.
 func (keys) JSONSchema() *jsonschema.Schema {
 	text := &jsonschema.Schema{Type: "string"}

@@ -30,6 +30,7 @@ type Params struct {
 	Name    string   // the handler's name; "" for the kind's
 	Outputs []string // names of its outputs; [""] for a plain `to:`; nil for none
 	Dir     string   // where relative paths of the config start
+	State   *State   // what the handler remembers; nil: it is run without a store
 }
 
 // Handler is one running handler.
@@ -68,7 +69,7 @@ func (h *Handler) env(kind pipeline.Kind, params Params) pipeline.Env {
 	if name == "" {
 		name = kind.Name
 	}
-	return pipeline.Env{
+	env := pipeline.Env{
 		Handler: name,
 		Version: "test",
 		Outputs: params.Outputs,
@@ -76,6 +77,10 @@ func (h *Handler) env(kind pipeline.Kind, params Params) pipeline.Env {
 		Log:     slog.New(slog.NewJSONHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		OnStop:  func(stop func()) { h.onStop = append(h.onStop, stop) },
 	}
+	if params.State != nil {
+		env.State = params.State
+	}
+	return env
 }
 
 // decode does what the loader does: defaults, a strict decode, the check.
@@ -94,10 +99,23 @@ func decode(kind pipeline.Kind, with string) (any, error) {
 	return config, nil
 }
 
-// Handle runs the handler on msg once and returns its outputs.
+// Handle runs the handler on msg once and returns its outputs. What the run
+// saves of its state is saved if it succeeds; the error is pipeline.ErrOutdated
+// if that came too late.
 func (h *Handler) Handle(msg *message.Message) ([]*message.Message, error) {
 	h.t.Helper()
-	return h.handle(msg)
+	outcome := &pipeline.Outcome{}
+	msg.SetContext(pipeline.WithOutcome(msg.Context(), outcome))
+	outs, err := h.handle(msg)
+	if err != nil {
+		return nil, err
+	}
+	for _, write := range outcome.Writes(pipeline.ResultOK) {
+		if err := write(nil); err != nil {
+			return nil, err
+		}
+	}
+	return outs, nil
 }
 
 // Stop runs what the kind registered with Env.OnStop, last first, as the

@@ -100,6 +100,50 @@ func TestNew_Refuses(t *testing.T) {
 	}
 }
 
+// TestState: what a run saves is there for the next, unless the run failed or
+// another one was faster.
+func TestState(t *testing.T) {
+	t.Parallel()
+	state := &handlertest.State{}
+	kind := pipeline.Kind{
+		Name: "remember", NewConfig: func() any { return nil },
+		New: func(env pipeline.Env, _ any) (message.HandlerFunc, error) {
+			if env.State == nil {
+				return nil, errors.New("no store")
+			}
+			return func(msg *message.Message) ([]*message.Message, error) {
+				value, version, err := env.State.Load(msg.Context(), "k")
+				if err != nil {
+					return nil, err
+				}
+				pipeline.OutcomeOf(msg.Context()).Save(env.State.Save("k", version, append(value, msg.Payload...), 0))
+				switch string(msg.Payload) {
+				case "fail":
+					return nil, errors.New("failed")
+				case "late":
+					require.NoError(t, state.Save("k", version, value, 0)(nil))
+				}
+				return nil, nil
+			}, nil
+		},
+	}
+	_, err := handlertest.New(t, kind, handlertest.Params{})
+	require.EqualError(t, err, "no store")
+	h := handlertest.Start(t, kind, handlertest.Params{State: state})
+	for _, payload := range []string{"a", "b"} {
+		_, err = h.Handle(handlertest.Message(payload))
+		require.NoError(t, err)
+	}
+	_, err = h.Handle(handlertest.Message("fail"))
+	require.EqualError(t, err, "failed")
+	_, err = h.Handle(handlertest.Message("late"))
+	require.ErrorIs(t, err, pipeline.ErrOutdated)
+	value, version, err := state.Load(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, "ab", string(value))
+	require.Equal(t, int64(3), version)
+}
+
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	msg := handlertest.Message("payload", "a", "1", "b", "2")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
 	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
@@ -27,7 +28,8 @@ type Options struct {
 	Config   string // version of the effective config
 	Metrics  prometheus.Gatherer
 	Store    store.Store
-	Replays  *replay.Runner // need not run
+	Messages *messagelog.Log // what is being handled; nil: nothing is, or the message log is off
+	Replays  *replay.Runner  // need not run
 	Topic    func(name string) (pipeline.Topic, bool)
 	Broker   func(name string) (broker.Broker, bool)
 	Problems func() []string                             // why the pipeline is not ready; empty: it is
@@ -53,6 +55,7 @@ func New(opts Options) http.Handler {
 	registerBatch(api, opts)
 	registerDoctor(api, opts)
 	registerLetters(api, opts)
+	registerLog(api, opts)
 	registerSelections(api, opts)
 	registerReplays(api, opts)
 	// Browsers may not post here from other sites' pages.
@@ -179,6 +182,13 @@ func apiError(err error) error {
 		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(err.Error()), http.Header{"Retry-After": {"1"}})
 	}
 	return huma.Error500InternalServerError(err.Error())
+}
+
+func apiErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return apiError(err)
 }
 
 // promLog is the log of the metrics handler.

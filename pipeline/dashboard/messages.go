@@ -165,34 +165,50 @@ func tailError(err error) error {
 	return apiError(err)
 }
 
-// feed is one running Tail.
+// feed is a running stream of lines.
 type feed struct {
 	lines chan []byte
+	begin func()        // closes ready
 	ready chan struct{} // closed when there is something to answer
 	ended chan struct{} // closed at the end; err is set then
 	err   error
 }
 
-func startFeed(ctx context.Context, b broker.Broker, topic pipeline.Topic, opts broker.TailOptions) *feed {
+func newFeed() *feed {
 	f := &feed{lines: make(chan []byte, 64), ready: make(chan struct{}), ended: make(chan struct{})}
-	opts.Ready = sync.OnceFunc(func() { close(f.ready) })
-	go func() {
-		defer close(f.ended)
-		defer close(f.lines)
-		f.err = b.Tail(ctx, topic, opts, func(msg *message.Message) error {
+	f.begin = sync.OnceFunc(func() { close(f.ready) })
+	return f
+}
+
+// run runs what sends the lines.
+func (f *feed) run(source func() error) {
+	defer close(f.ended)
+	defer close(f.lines)
+	f.err = source()
+}
+
+func (f *feed) send(ctx context.Context, line []byte) error {
+	f.begin()
+	select {
+	case f.lines <- append(line, '\n'):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func startFeed(ctx context.Context, b broker.Broker, topic pipeline.Topic, opts broker.TailOptions) *feed {
+	f := newFeed()
+	opts.Ready = f.begin
+	go f.run(func() error {
+		return b.Tail(ctx, topic, opts, func(msg *message.Message) error {
 			line, err := json.Marshal(NewMessage(topic, msg), json.Deterministic(true))
 			if err != nil {
 				return fmt.Errorf("show message %s: %w", msg.UUID, err)
 			}
-			opts.Ready()
-			select {
-			case f.lines <- append(line, '\n'):
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			return f.send(ctx, line)
 		})
-	}()
+	})
 	return f
 }
 

@@ -97,7 +97,7 @@ func newReplay(r store.Replay) Replay {
 }
 
 type startReplayInput struct {
-	act
+	Act
 	Body ReplayRequest
 }
 
@@ -120,7 +120,7 @@ func (r replays) start(ctx context.Context, in *startReplayInput) (*replayOutput
 	}))
 }
 
-type listReplaysInput struct{ pageInput }
+type listReplaysInput struct{ PageQuery }
 
 // ReplayPage is a page of replays.
 type ReplayPage struct {
@@ -142,24 +142,25 @@ func (r replays) list(ctx context.Context, in *listReplaysInput) (*replaysOutput
 	return out, nil
 }
 
-type replayInput struct {
+// ReplayPath names a replay.
+type ReplayPath struct {
 	ID int64 `path:"id"`
 }
 
-func (r replays) get(ctx context.Context, in *replayInput) (*replayOutput, error) {
+func (r replays) get(ctx context.Context, in *ReplayPath) (*replayOutput, error) {
 	return shown(r.store.ReplayRun(ctx, in.ID))
 }
 
 type moveReplayInput struct {
-	replayInput
-	act
+	ReplayPath
+	Act
 	Body struct {
 		Why string `json:"why,omitempty" doc:"for the audit log"`
 	} `required:"false"`
 }
 
 type itemsInput struct {
-	replayInput
+	ReplayPath
 	State string `query:"state" enum:"pending,sent,completed,dead,skipped"`
 	After int64  `query:"after" doc:"the place behind which the page begins"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`

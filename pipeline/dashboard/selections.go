@@ -37,14 +37,14 @@ func registerSelections(api huma.API, opts Options) {
 	}, answering(s.preview))
 }
 
-// sampleInput says how many letters are shown of a selection.
-type sampleInput struct {
+// SampleQuery says how many letters are shown of a selection.
+type SampleQuery struct {
 	Sample int `query:"sample" minimum:"0" maximum:"100" default:"5" doc:"how many letters to show"`
 }
 
 type selectInput struct {
-	act
-	sampleInput
+	Act
+	SampleQuery
 	Body struct {
 		IDs    []int64       `json:"ids,omitempty" maxItems:"10000" doc:"these letters, also parked ones"`
 		Filter *store.Filter `json:"filter,omitempty" doc:"or those that match; {} matches all"`
@@ -84,7 +84,7 @@ func (s selections) create(ctx context.Context, in *selectInput) (*selectionOutp
 
 type selectionInput struct {
 	ID int64 `path:"id"`
-	sampleInput
+	SampleQuery
 }
 
 func (s selections) get(ctx context.Context, in *selectionInput) (*selectionOutput, error) {
@@ -118,7 +118,7 @@ func (s selections) show(ctx context.Context, sel store.Selection, sample int) (
 
 type previewInput struct {
 	ID int64 `path:"id"`
-	sampleInput
+	SampleQuery
 	Body struct {
 		Transform string `json:"transform" minLength:"1" doc:"as of a replay"`
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // BenchmarkMessage is what the engine alone costs a message: window, router
@@ -21,11 +23,23 @@ import (
 // a batch at a time, as real ones do.
 func BenchmarkMessage(b *testing.B) {
 	for _, ordering := range []pipeline.Ordering{pipeline.OrderingNone, pipeline.OrderingKey} {
-		b.Run(string(ordering), func(b *testing.B) { benchmarkMessage(b, ordering) })
+		b.Run(string(ordering), func(b *testing.B) { benchmarkMessage(b, ordering, nil) })
 	}
+	// What the message log adds to the chain; writing it is beside the chain.
+	b.Run("none, logged", func(b *testing.B) {
+		l := messagelog.New(messagelog.Options{Config: pipeline.MessageLog{Mode: pipeline.LogAll, Payload: true}, Instance: "bench", Store: benchLog{}})
+		defer l.Close()
+		benchmarkMessage(b, pipeline.OrderingNone, l)
+	})
 }
 
-func benchmarkMessage(b *testing.B, ordering pipeline.Ordering) {
+// benchLog takes entries and forgets them.
+type benchLog struct{ store.Log }
+
+func (benchLog) AppendLog(context.Context, []store.LogEntry) error   { return nil }
+func (benchLog) TrimLog(context.Context, store.LogRule) (int, error) { return 0, nil }
+
+func benchmarkMessage(b *testing.B, ordering pipeline.Ordering, l *messagelog.Log) {
 	bench := &benchBroker{fake: newFake(), n: b.N, confirm: make(chan chan struct{}, 1024), done: make(chan struct{})}
 	e, err := New(Options{
 		Pipeline: pipeline.Pipeline{
@@ -41,9 +55,10 @@ func benchmarkMessage(b *testing.B, ordering pipeline.Ordering) {
 			Name: "test", NewConfig: func() any { return nil },
 			New: func(pipeline.Env, any) (message.HandlerFunc, error) { return pass, nil },
 		}),
-		Brokers: map[string]broker.Broker{"main": bench},
-		Log:     slog.New(slog.DiscardHandler),
-		Metrics: prometheus.NewRegistry(),
+		Brokers:  map[string]broker.Broker{"main": bench},
+		Messages: l,
+		Log:      slog.New(slog.DiscardHandler),
+		Metrics:  prometheus.NewRegistry(),
 	})
 	require.NoError(b, err)
 	var confirming sync.WaitGroup

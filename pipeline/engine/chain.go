@@ -7,7 +7,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/middleware"
+	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/journal"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
 )
 
 // How long one try to publish may take, and the pauses between tries while
@@ -39,6 +41,8 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		middleware.Correlation,
 		// Counts what settle decided, so it stands outside of it.
 		e.metrics.record(r).Middleware,
+		// It writes what became of the message.
+		middleware.Log{Log: e.opts.Messages, Route: e.logRoute(r), Holder: holder}.Middleware,
 		// Outside of settle: what a delayed message did before is part of its
 		// outcome, and so is its end in the store.
 		e.resumed(r, delay, order).Middleware,
@@ -85,6 +89,14 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		// Closest to the kind: a panic becomes an error like any other.
 		middleware.Recover,
 	)
+}
+
+// logRoute is what the message log says of each message of the route.
+func (e *Engine) logRoute(r *route) messagelog.Route {
+	return messagelog.Route{
+		Handler: r.handler.Name, Topic: r.handler.From, Subscription: r.sub.Name,
+		Key: func(msg *message.Message) string { return broker.Key(r.sub.Topic, msg) },
+	}
 }
 
 // compose wraps kind so that the first of around is the outermost.

@@ -18,6 +18,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/journal"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -27,7 +28,8 @@ type Options struct {
 	Kinds    pipeline.Kinds
 	Brokers  map[string]broker.Broker // by name; the engine does not close them
 	Store    store.Store              // nil: none, and nothing that needs one; the engine does not close it
-	Journal  *journal.Journal // nil: what kills the process comes back for ever; the engine does not close it
+	Journal  *journal.Journal         // nil: what kills the process comes back for ever; the engine does not close it
+	Messages *messagelog.Log          // the message log; nil: none; the engine does not close it
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Tracer   trace.Tracer // nil: no spans

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -51,7 +52,7 @@ func Open(path string, opts Options) (*File, error) {
 	f := opened.files[name]
 	if f == nil {
 		if f, err = open(name, opts); err != nil {
-			return nil, fmt.Errorf("open %s: %w", path, Mark(err))
+			return nil, fmt.Errorf("open %s: %w", path, mark(path, err))
 		}
 		opened.files[name] = f
 	} else if err = f.writer.write(context.Background(), schema(opts.Schema)); err != nil {
@@ -81,7 +82,7 @@ func (f *File) Migrate(fn func(*sql.DB) error) error {
 		return err
 	}
 	db.SetMaxOpenConns(1)
-	return Mark(errors.Join(fn(db), db.Close()))
+	return f.Mark(errors.Join(fn(db), db.Close()))
 }
 
 // resolve returns the one name that a path has in this process.
@@ -105,14 +106,37 @@ func open(path string, opts Options) (_ *File, err error) {
 			err = errors.Join(err, f.release())
 		}
 	}()
-	if f.writer, err = newWriter(dsn(path, opts, false), opts.Schema); err != nil {
+	if f.writer, err = newWriter(path, dsn(path, opts, false), opts.Schema); err != nil {
 		return nil, err
 	}
 	if f.reader, err = openReader(path, opts); err != nil {
 		return nil, err
 	}
-	f.scanner.db, err = openReader(path, opts)
-	return f, err
+	if f.scanner.db, err = openReader(path, opts); err != nil {
+		return nil, err
+	}
+	return f, f.inspect()
+}
+
+// inspectTime bounds the look at a file that is opened: enough for a gigabyte
+// or two where the disk is quick. What lies beyond is looked at when it is
+// read.
+const inspectTime = 2 * time.Second
+
+// inspect looks for pages that make no sense. What is inside of values has no
+// checksum in SQLite.
+func (f *File) inspect() error {
+	ctx, cancel := context.WithTimeout(context.Background(), inspectTime)
+	defer cancel()
+	var found string
+	err := f.reader.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil && found != "ok":
+		return f.Damaged(errors.New(found))
+	}
+	return f.Mark(err)
 }
 
 func openReader(path string, opts Options) (*sql.DB, error) {
@@ -194,7 +218,7 @@ func (f *File) release() error {
 		errs = append(errs, f.scanner.close())
 	}
 	if f.writer != nil {
-		errs = append(errs, f.writer.close())
+		errs = append(errs, f.writer.close(), f.writer.guard.close())
 	}
 	return errors.Join(append(errs, f.lock.release())...)
 }

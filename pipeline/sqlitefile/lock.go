@@ -31,10 +31,8 @@ func acquire(path string) (*lock, error) {
 		pid, _ := io.ReadAll(io.LimitReader(file, 32)) // only to be helpful
 		return nil, fmt.Errorf("it is in use by another waybill (pid %s): stop that one, or talk to it with --server", strings.TrimSpace(string(pid)))
 	}
-	if err := file.Truncate(0); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	if _, err := fmt.Fprintln(file, os.Getpid()); err != nil {
+	// Over the one before, and as long: on a full disk there is room for it.
+	if _, err := file.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return &lock{file}, nil

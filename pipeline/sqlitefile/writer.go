@@ -1,6 +1,7 @@
 package sqlitefile
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/waybill-dev/waybill/pipeline"
 )
@@ -26,6 +28,9 @@ var ErrClosed = errors.New("the file is closed")
 
 // writer is the one connection that writes, and its goroutine.
 type writer struct {
+	path   string
+	guard  *guard
+	damage damage
 	db     *sql.DB
 	conn   *sql.Conn
 	stmts  map[string]*sql.Stmt
@@ -49,8 +54,8 @@ const (
 	requestGone // its caller gave up before it ran
 )
 
-func newWriter(dsn, schema string) (_ *writer, err error) {
-	w := &writer{stmts: make(map[string]*sql.Stmt), queue: make(chan *request, maxBatch), done: make(chan struct{})}
+func newWriter(path, dsn, schema string) (_ *writer, err error) {
+	w := &writer{path: path, stmts: make(map[string]*sql.Stmt), queue: make(chan *request, maxBatch), done: make(chan struct{})}
 	if w.db, err = sql.Open("sqlite", dsn); err != nil {
 		return nil, err
 	}
@@ -64,6 +69,14 @@ func newWriter(dsn, schema string) (_ *writer, err error) {
 	}
 	if _, err = w.conn.ExecContext(context.Background(), schema); err != nil {
 		return nil, errors.Join(fmt.Errorf("make tables: %w", err), w.conn.Close())
+	}
+	// A read makes the write-ahead log, which the guard looks at.
+	var tables int
+	if err = w.conn.QueryRowContext(context.Background(), "SELECT count(*) FROM sqlite_master").Scan(&tables); err == nil {
+		w.guard, err = newGuard(path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.conn.Close())
 	}
 	go w.run()
 	return w, nil
@@ -103,17 +116,50 @@ func (w *writer) enqueue(ctx context.Context, r *request) error {
 	}
 }
 
-// run takes batches until the queue is closed and empty.
+// run takes batches until the queue is closed and empty, and looks after the
+// file meanwhile.
 func (w *writer) run() {
 	defer close(w.done)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	batch := make([]*request, 0, maxBatch)
-	for first := range w.queue {
-		batch = w.transact(first, batch[:0])
-		for i, r := range batch {
-			close(r.done)
-			batch[i] = nil
+	for {
+		select {
+		case <-look.C:
+			w.failed(w.guard.check())
+		case first, open := <-w.queue:
+			if !open {
+				return
+			}
+			batch = w.transact(first, batch[:0])
+			for i, r := range batch {
+				close(r.done)
+				batch[i] = nil
+			}
 		}
 	}
+}
+
+// failed notes that the file is damaged, if err says so. What is in a file
+// that is only no longer at its path is saved once.
+func (w *writer) failed(err error) {
+	if !isDamage(err) || errors.Is(w.damage.get(), errReplaced) {
+		return
+	}
+	if errors.Is(err, errReplaced) {
+		err = w.rescue()
+	}
+	w.damage.note(mark(w.path, err))
+}
+
+// rescue copies all that was committed, which only this process still has, and
+// says where it is.
+func (w *writer) rescue() error {
+	saved := w.path + ".rescued-" + time.Now().UTC().Format("20060102T150405")
+	if _, err := w.conn.ExecContext(context.Background(), "VACUUM INTO ?", saved); err != nil {
+		return fmt.Errorf("%w: it could not be copied: %w: %s", errReplaced, err, restore(w.path))
+	}
+	return fmt.Errorf("%w: all that was confirmed is in %s: stop waybill, remove %s and %[3]s-wal, rename the copy to %[3]s, and start waybill again", errReplaced, saved, w.path)
 }
 
 // transact writes first and what else waits in one transaction, and returns
@@ -124,9 +170,12 @@ func (w *writer) transact(first *request, batch []*request) []*request {
 	if err != nil && len(batch) > 1 && !isFatal(err) {
 		err = w.apart(batch)
 	}
+	if isFatal(err) {
+		err = fmt.Errorf("write to %s: %w", w.path, mark(w.path, err))
+	}
 	for _, r := range batch {
 		if r.err == nil {
-			r.err = mark(err)
+			r.err = err
 		}
 	}
 	return batch
@@ -221,6 +270,9 @@ func (r *request) call(tx *Tx) (err error) {
 
 // inTransaction commits what fn does, or undoes it.
 func (w *writer) inTransaction(fn func(*Tx) error) error {
+	if err := w.damage.get(); err != nil {
+		return err
+	}
 	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -230,12 +282,16 @@ func (w *writer) inTransaction(fn func(*Tx) error) error {
 		err = tx.finish()
 	}
 	if err == nil {
+		err = w.guard.check()
+	}
+	if err == nil {
 		err = w.exec("COMMIT")
 	}
 	if err != nil {
 		_ = w.exec("ROLLBACK") // SQLite may have rolled back by itself
 		tx.undo(0)
-		return err
+		w.failed(err)
+		return cmp.Or(w.damage.get(), err)
 	}
 	tx.committed()
 	return nil

@@ -12,6 +12,7 @@ import (
 // Defaults of LogWriterOptions.
 const (
 	defaultLogQueue    = 8192
+	defaultLogBytes    = 64 << 20
 	defaultLogInterval = 200 * time.Millisecond
 	defaultLogTimeout  = 5 * time.Second
 	maxLogBatch        = 500
@@ -20,6 +21,7 @@ const (
 // LogWriterOptions are the settings of a LogWriter.
 type LogWriterOptions struct {
 	Queue    int           // entries that may wait; default 8,192
+	Bytes    int64         // of successes that may wait, about; default 64 MiB
 	Interval time.Duration // how long one waits for others at most; default 200 ms
 	Timeout  time.Duration // of one batch; default 5 s
 }
@@ -27,8 +29,9 @@ type LogWriterOptions struct {
 // LogWriter writes the message log off the hot path: entries wait in a bounded
 // queue and are written in batches by one goroutine. It never slows down what
 // succeeds: while the log is slow or away, successes are counted as Unlogged.
-// What fails is not dropped: Write returns when its entry is in the log, and
-// with an error if it is not, so that the message can be held.
+// What fails, even if it succeeds in the end, is not dropped: Write returns when
+// its entry is in the log, and with an error if it is not, so that the message
+// can be held. So who waits is bounded by what is in flight.
 type LogWriter struct {
 	log      Log
 	interval time.Duration
@@ -36,6 +39,8 @@ type LogWriter struct {
 	queue    chan logRequest
 	urgent   chan struct{} // holds a token while somebody waits for a batch
 	unlogged atomic.Int64
+	maxBytes int64
+	bytes    atomic.Int64 // of the successes that wait
 
 	mu     sync.RWMutex // held for reading while an entry enters the queue
 	closed bool
@@ -63,6 +68,9 @@ func NewLogWriter(log Log, opts LogWriterOptions) *LogWriter {
 	if w.timeout <= 0 {
 		w.timeout = defaultLogTimeout
 	}
+	if w.maxBytes = opts.Bytes; w.maxBytes <= 0 {
+		w.maxBytes = defaultLogBytes
+	}
 	w.queue = make(chan logRequest, opts.Queue)
 	go w.run()
 	return w
@@ -71,7 +79,7 @@ func NewLogWriter(log Log, opts LogWriterOptions) *LogWriter {
 // Unlogged returns how many successes are not in the log.
 func (w *LogWriter) Unlogged() int64 { return w.unlogged.Load() }
 
-// Write takes an entry. One that is Completed or InProgress is accepted at
+// Write takes an entry. One that is Completed and never failed is accepted at
 // once, or counted as unlogged; the error is nil. Any other is waited for: the
 // error says that it is not in the log, and is ErrUnavailable or ctx's.
 func (w *LogWriter) Write(ctx context.Context, e LogEntry) error {
@@ -81,9 +89,7 @@ func (w *LogWriter) Write(ctx context.Context, e LogEntry) error {
 		return w.refuse(e, errors.New("the log is closed"))
 	}
 	if succeeds(e) {
-		select {
-		case w.queue <- logRequest{entry: e}:
-		default:
+		if !w.offer(e) {
 			w.unlogged.Add(1)
 		}
 		w.mu.RUnlock()
@@ -103,7 +109,32 @@ func (w *LogWriter) Write(ctx context.Context, e LogEntry) error {
 	}
 }
 
-func succeeds(e LogEntry) bool { return e.State == Completed || e.State == InProgress }
+func succeeds(e LogEntry) bool { return e.State == Completed && e.Reason == "" }
+
+// offer takes a success if there is room for it.
+func (w *LogWriter) offer(e LogEntry) bool {
+	size := weight(e)
+	if w.bytes.Add(size) <= w.maxBytes {
+		select {
+		case w.queue <- logRequest{entry: e}:
+			return true
+		default:
+		}
+	}
+	w.bytes.Add(-size)
+	return false
+}
+
+// weight is about what an entry takes in memory.
+func weight(e LogEntry) int64 {
+	size := 1<<10 + len(e.Payload) // headers and the entry itself are small
+	for _, a := range e.Attempts {
+		for _, line := range a.Lines {
+			size += len(line.Text) + 64*(1+len(line.Attrs))
+		}
+	}
+	return int64(size)
+}
 
 func (w *LogWriter) refuse(e LogEntry, err error) error {
 	if succeeds(e) {
@@ -173,6 +204,9 @@ func (w *LogWriter) flush(batch []logRequest) {
 	entries := make([]LogEntry, len(batch))
 	for i, r := range batch {
 		entries[i] = r.entry
+		if r.done == nil {
+			w.bytes.Add(-weight(r.entry))
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 	defer cancel()

@@ -85,6 +85,38 @@ func TestLogWriter_AFailureIsHeld(t *testing.T) {
 	require.Equal(t, int64(2), w.Unlogged())
 }
 
+// TestLogWriter_BoundedInBytes: large successes do not fill the memory; what
+// they took is free again once they are written.
+func TestLogWriter_BoundedInBytes(t *testing.T) {
+	t.Parallel()
+	log := &stubLog{gate: make(chan struct{})}
+	w := NewLogWriter(log, LogWriterOptions{Bytes: 1 << 20, Interval: time.Nanosecond, Timeout: time.Hour})
+	large := success(1)
+	large.Payload = make([]byte, 100<<10)
+	for range 100 {
+		require.NoError(t, w.Write(t.Context(), large))
+	}
+	require.GreaterOrEqual(t, w.Unlogged(), int64(80), "about ten have room, and as many are being written")
+	close(log.gate)
+	require.Eventually(t, func() bool { return w.bytes.Load() == 0 }, 10*time.Second, time.Millisecond)
+	before := w.Unlogged()
+	require.NoError(t, w.Write(t.Context(), large))
+	w.Close()
+	require.Equal(t, before, w.Unlogged())
+}
+
+// TestLogWriter_ASuccessThatFailedBeforeIsNotDropped: its row would say for ever
+// that it waits for a retry.
+func TestLogWriter_ASuccessThatFailedBeforeIsNotDropped(t *testing.T) {
+	t.Parallel()
+	w := NewLogWriter(&stubLog{err: errors.New("disk full")}, LogWriterOptions{})
+	e := success(1)
+	e.Reason = pipeline.ReasonTimeout
+	require.ErrorIs(t, w.Write(t.Context(), e), ErrUnavailable)
+	require.Zero(t, w.Unlogged())
+	w.Close()
+}
+
 // TestLogWriter_Batches: what waits shares a batch, in order, of bounded size.
 func TestLogWriter_Batches(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,7 @@ import (
 // Record is what a filter looks at, for Match.
 type Record struct {
 	Texts map[Field]string // those that are known
+	Story string           // what FieldText looks into, too: the attempts of a log entry
 	Time  time.Time
 	Content
 }
@@ -46,7 +47,8 @@ func (f Filter) test(r *Record) bool {
 	case "":
 		return true
 	case FieldText:
-		return containsFold(r.Payload, f.Value) || containsFold([]byte(r.Texts[FieldError]), f.Value)
+		return containsFold(r.Payload, f.Value) || containsFold([]byte(r.Texts[FieldError]), f.Value) ||
+			containsFold([]byte(r.Story), f.Value)
 	case FieldTime:
 		at, _ := f.Time()
 		return r.Time.UnixMicro() < at.UnixMicro() == (f.Op == Before)

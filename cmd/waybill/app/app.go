@@ -17,8 +17,9 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/engine"
-	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/journal"
+	"github.com/waybill-dev/waybill/pipeline/messagelog"
+	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -43,6 +44,7 @@ type App struct {
 	store    store.Store
 	archiver *replay.Archiver
 	journal  *journal.Journal
+	messages *messagelog.Log // nil: message_log.mode is off
 	engine   *engine.Engine
 	replays  *replay.Runner
 	seeds    []seed
@@ -59,7 +61,7 @@ type stop struct {
 // files and sockets are opened. Nothing runs and no broker was reached yet.
 // After an error nothing is left open.
 func New(p pipeline.Pipeline, opts Options) (*App, error) {
-	a := &App{opts: opts, pipeline: p, log: opts.Log, metrics: prometheus.NewRegistry()}
+	a := &App{opts: opts, pipeline: p, log: slog.New(messagelog.Capture(opts.Log.Handler())), metrics: prometheus.NewRegistry()}
 	if err := a.setup(); err != nil {
 		return nil, errors.Join(err, a.teardown(context.Background()))
 	}
@@ -98,8 +100,9 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("attempt journal", a.journal.Close)
+	a.openMessageLog()
 	a.engine, err = engine.New(engine.Options{
-		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store, Journal: a.journal,
+		Pipeline: a.pipeline, Kinds: a.opts.Kinds, Brokers: a.brokers, Store: a.store, Journal: a.journal, Messages: a.messages,
 		Log: a.log, Metrics: a.metrics, Tracer: a.opts.Tracer,
 	})
 	if err != nil {
@@ -111,14 +114,20 @@ func (a *App) setup() error {
 	return a.listen(dashboard.New(dashboard.Options{
 		Version: Version(), Config: a.pipeline.Version, Metrics: a.metrics,
 		Store:    a.store,
+		Messages: a.messages,
 		Replays:  a.replays,
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return append(a.engine.State().Problems(), a.archiver.Problems()...) },
-		Notes:    func() []string { return append(a.engine.State().Notes(), suspectNotes(a.journal)...) },
+		Notes:    a.notes,
 		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
 		Log:      a.log,
 	}))
+}
+
+// notes lists what a person may want to know of an app that is ready.
+func (a *App) notes() []string {
+	return slices.Concat(a.engine.State().Notes(), suspectNotes(a.journal), a.logNotes())
 }
 
 func (a *App) topic(name string) (pipeline.Topic, bool) {

@@ -114,7 +114,7 @@ func (c *cli) root() *cobra.Command {
 	flags.StringVar(&c.format, "log-format", "text", "text or json")
 	for _, cmd := range []*cobra.Command{
 		c.runCommand(), c.lintCommand(), c.echoCommand(), c.graphCommand(), c.schemaCommand(),
-		c.doctorCommand(), c.publishCommand(), c.tailCommand(), c.dlqCommand(), c.benchCommand(), c.versionCommand(),
+		c.doctorCommand(), c.publishCommand(), c.tailCommand(), c.dlqCommand(), c.logCommand(), c.benchCommand(), c.versionCommand(),
 	} {
 		root.AddCommand(failing(cmd))
 	}

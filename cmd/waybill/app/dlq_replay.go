@@ -174,7 +174,7 @@ func (r *replayCommand) choose(ctx context.Context, a *api, request selectReques
 
 // show says what would be replayed.
 func (r *replayCommand) show(ctx context.Context, a *api, sel dashboard.Selection) error {
-	err := print[any](r.err, format{"table"}, sel, nil, func(w io.Writer) {
+	err := render[any](r.err, format{"table"}, sel, nil, func(w io.Writer) {
 		fmt.Fprintf(w, "selection %d:\t%d dead letters\n", sel.ID, sel.Count)
 		if n := leftOut(sel); n > 0 {
 			fmt.Fprintf(w, "left out:\t%d that are parked: name them by id\n", n)

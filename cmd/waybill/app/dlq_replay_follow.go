@@ -141,7 +141,7 @@ func known(run dashboard.Replay) int64 { return run.Completed + run.Dead + run.S
 
 // printReplay writes a replay's counts.
 func printReplay(w io.Writer, f format, run dashboard.Replay) error {
-	return print(w, f, run, []dashboard.Replay{run}, func(w io.Writer) { replayTable(w, []dashboard.Replay{run}) })
+	return render(w, f, run, []dashboard.Replay{run}, func(w io.Writer) { replayTable(w, []dashboard.Replay{run}) })
 }
 
 func replayTable(w io.Writer, runs []dashboard.Replay) {

@@ -49,7 +49,7 @@ func (c *cli) listReplays(ctx context.Context, a *api, out format) error {
 	if err := a.get(ctx, fmt.Sprintf("%s?limit=%d", replaysPath, store.DefaultPage), &page); err != nil {
 		return err
 	}
-	return print(c.out, out, page, page.Replays, func(w io.Writer) { replayTable(w, page.Replays) })
+	return render(c.out, out, page, page.Replays, func(w io.Writer) { replayTable(w, page.Replays) })
 }
 
 func (c *cli) replayStatus(ctx context.Context, a *api, id int64, follow bool, out format) error {
@@ -72,7 +72,7 @@ func (c *cli) replayStatus(ctx context.Context, a *api, id int64, follow bool, o
 		dashboard.Replay
 		Items []dashboard.ReplayItem `json:"items"`
 	}{run, items}
-	return print(c.out, out, whole, items, nil)
+	return render(c.out, out, whole, items, nil)
 }
 
 // replaySummary shows a replay, and the letters that somebody should look at.

@@ -44,16 +44,16 @@ func dying(t *testing.T, brokers string, n int) (s *stand, w *warehouse, in stri
 // kill publishes orders that die.
 func (s *stand) kill(w *warehouse, in string, from, to int) {
 	s.t.Helper()
-	dead := s.letters(store.Dead)
+	dead := s.lettersIn(store.Dead)
 	for i := from; i < to; i++ {
 		w.set(fmt.Sprintf("o-%d", i), http.StatusBadRequest)
 		s.publish(in, fmt.Sprintf(`{"id": "o-%d", "key": "k-%d", "total": 1.50}`, i, i%3), "ce-id", fmt.Sprintf("m-%d", i), "Waybill-Meta-tenant", "north")
 	}
-	s.eventually(func() bool { return s.letters(store.Dead) == dead+int64(to-from) }, "all are dead letters")
+	s.eventually(func() bool { return s.lettersIn(store.Dead) == dead+int64(to-from) }, "all are dead letters")
 }
 
-// letters counts those in a state.
-func (s *stand) letters(state store.State) int64 {
+// lettersIn counts those in a state.
+func (s *stand) lettersIn(state store.State) int64 {
 	s.t.Helper()
 	_, text := s.get("/api/v1/dead-letters?total=true&limit=1&state=" + string(state))
 	var page dashboard.LetterPage
@@ -93,7 +93,7 @@ func TestReplayDeadLetters(t *testing.T) {
 			require.Contains(t, errs, "30 dead letters")
 			require.Regexp(t, `read from: +in-\w+ +30`, errs)
 			require.Contains(t, errs, `"total": 3.00}`, "what the transform would do")
-			require.Equal(t, int64(n), s.letters(store.Dead), "nothing was changed")
+			require.Equal(t, int64(n), s.lettersIn(store.Dead), "nothing was changed")
 
 			for i := range n {
 				w.set(fmt.Sprintf("o-%d", i), 0)
@@ -103,7 +103,7 @@ func TestReplayDeadLetters(t *testing.T) {
 			require.Contains(t, errs, "1 letters died again")
 			require.Equal(t, store.ReplayDone, run.State)
 			require.Equal(t, []int64{n, n - 1, 1}, []int64{run.Count, run.Completed, run.Dead})
-			require.Equal(t, int64(n-1), s.letters(store.Completed))
+			require.Equal(t, int64(n-1), s.lettersIn(store.Completed))
 			w.requireOnceInOrder(t, n-1)
 
 			again := s.letter(s.deadIn(run))
@@ -202,7 +202,7 @@ func TestReplayIsFollowedAndStopped(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &whole, json.MatchCaseInsensitiveNames(true)))
 	require.Equal(t, store.ReplayCancelled, whole.State)
 	require.Len(t, whole.Items, 6)
-	require.Equal(t, int64(5), s.letters(store.Dead))
+	require.Equal(t, int64(5), s.lettersIn(store.Dead))
 	_, text := s.get("/api/v1/audit")
 	for _, action := range []string{"replay", "replay_pause", "replay_resume", "replay_cancel", "lunch"} {
 		require.Contains(t, text, `"`+action+`"`)
@@ -220,8 +220,8 @@ func TestReplayIsFollowedAndStopped(t *testing.T) {
 	s.open()
 	code, _, errs = s.run("", "dlq", "replay", "status", fmt.Sprint(run.ID), "--follow")
 	require.Zero(t, code, errs)
-	require.Equal(t, int64(6), s.letters(store.Completed))
-	require.Equal(t, int64(1), s.letters(store.Dead), "what died since is not replayed")
+	require.Equal(t, int64(6), s.lettersIn(store.Completed))
+	require.Equal(t, int64(1), s.lettersIn(store.Dead), "what died since is not replayed")
 }
 
 func (s *stand) sel(body string) (sel dashboard.Selection) {
@@ -253,7 +253,7 @@ func TestReplayHoldsTheKey(t *testing.T) {
 	require.Zero(t, w.called("later"), "later messages of its key wait for it")
 	w.set("o-0", 0)
 	s.eventually(func() bool { return w.called("later") == 1 }, "then they run")
-	s.eventually(func() bool { return s.letters(store.Completed) == 1 }, "it is completed")
+	s.eventually(func() bool { return s.lettersIn(store.Completed) == 1 }, "it is completed")
 	code, _, errs := s.run("", "dlq", "replay", "status", fmt.Sprint(run.ID), "--follow")
 	require.Zero(t, code, errs)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/handlers"
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/routerconfig"
 )
@@ -53,6 +54,7 @@ type stand struct {
 	log    *syncBuffer
 	client *http.Client
 	config string
+	kinds  pipeline.Kinds
 	stop   func() error
 }
 
@@ -72,7 +74,7 @@ func begin(t *testing.T, text string) *stand {
 
 func prepareStand(t *testing.T, text string) *stand {
 	t.Helper()
-	s := &stand{t: t, log: &syncBuffer{}, config: filepath.Join(t.TempDir(), "waybill.yaml")}
+	s := &stand{t: t, log: &syncBuffer{}, config: filepath.Join(t.TempDir(), "waybill.yaml"), kinds: handlers.Builtin()}
 	require.NoError(t, os.WriteFile(s.config, []byte(text), 0o600))
 	return s
 }
@@ -95,11 +97,11 @@ func (s *stand) launch() {
 	t := s.t
 	t.Helper()
 	loaded, err := routerconfig.Load(s.config, routerconfig.Options{
-		Kinds: handlers.Builtin(), Set: []string{"data=" + s.data(), `http.listen="off"`},
+		Kinds: s.kinds, Set: []string{"data=" + s.data(), `http.listen="off"`},
 	})
 	require.NoError(t, err)
 	s.app, err = New(loaded.Pipeline, Options{
-		Kinds: handlers.Builtin(),
+		Kinds: s.kinds,
 		Log:   slog.New(identified{slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelInfo})}),
 	})
 	require.NoError(t, err)
@@ -122,7 +124,7 @@ func (s *stand) launch() {
 func (s *stand) run(in string, args ...string) (code int, out, errs string) {
 	var o, e syncBuffer
 	args = append(args, "--config", s.config, "--set", "data="+s.data())
-	code = execute(context.Background(), context.Background(), &interrupts{}, Options{Kinds: handlers.Builtin()}, args, strings.NewReader(in), &o, &e)
+	code = execute(context.Background(), context.Background(), &interrupts{}, Options{Kinds: s.kinds}, args, strings.NewReader(in), &o, &e)
 	return code, o.String(), e.String()
 }
 

@@ -12,6 +12,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(storeEnv); path != "" {
+		holdStore(path)
+	}
+	if path := os.Getenv(lockEnv); path != "" {
+		holdLock(path)
+	}
 	code := m.Run()
 	if err := writeBook(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

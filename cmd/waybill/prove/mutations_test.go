@@ -100,6 +100,31 @@ var mutations = []mutation{
 		"if there, taken := h.held[key]; taken {", "if there, taken := h.held[key]; taken && false {",
 		"./middleware", "^TestReceipts$/^2-41",
 	},
+	{
+		"StateOutsideTheOutcome", "pipeline/engine/handlerstate.go",
+		"return func(tx any) error {\n\t\terr := write(tx)", "done := s.documents.(store.Store).Do(context.Background(), write)\n\treturn func(any) error {\n\t\terr := done",
+		"./cmd/waybill/prove", "^TestTracking_Crash$/^rabbitmq$",
+	},
+	{
+		"StateOfAnyVersion", "pipeline/store/internal/sqlstore/document.go",
+		"WHERE handler = $1 AND doc_key = $2 AND version = $3`", "WHERE handler = $1 AND doc_key = $2 AND $3 >= 0`",
+		"./cmd/waybill/app", "^TestRows_Stages$/^embedded$/^0-D25_events_that_come",
+	},
+	{
+		"NoSync", "pipeline/sqlitefile/file.go",
+		`pragma("synchronous(FULL)")`, `pragma("synchronous(OFF)")`,
+		"./cmd/waybill/prove", "^TestPowerLoss$",
+	},
+	{
+		"StoreNoSync", "pipeline/sqlitefile/file.go",
+		`pragma("synchronous(FULL)")`, `pragma("synchronous(NORMAL)")`,
+		"./cmd/waybill/prove", "^TestPowerLoss_Store$",
+	},
+	{
+		"FolderNotDurable", "cmd/waybill/app/folder.go",
+		"return syncFolder(above)", "return nil",
+		"./cmd/waybill/prove", "^TestPowerLoss$",
+	},
 }
 
 // TestMutations: each of them makes its check fail. See the folder's README.

@@ -17,6 +17,7 @@ import (
 type place struct {
 	driver string
 	url    string
+	disk   string                                              // folder of a plant that its data folder is in; "": the plant's own
 	read   func(t *testing.T, p *plant, topic string) [][]byte // all payloads of a topic, in order
 	feed   func(t *testing.T, p *plant, payloads [][]byte)     // into the plant's input
 }
@@ -72,7 +73,7 @@ func newPlant(t *testing.T, at place, h pipe) *plant {
 		broker = fmt.Sprintf("{driver: %s, url: %q}", at.driver, at.url)
 	}
 	text := fmt.Sprintf(`
-data: data
+data: %s
 http: {listen: "off"}
 brokers:
   main: %s
@@ -88,10 +89,13 @@ handlers:
     concurrency: %d
     throttle: {per_second: %d, burst: 64}
     with: %s
-`, broker, p.in, h.partitions, p.out, h.partitions, h.kind, p.in, p.out, h.ordering, h.concurrency, h.perSecond, h.with)
+`, p.data(), broker, p.in, h.partitions, p.out, h.partitions, h.kind, p.in, p.out, h.ordering, h.concurrency, h.perSecond, h.with)
 	require.NoError(t, os.WriteFile(p.config, []byte(text), 0o600))
 	return p
 }
+
+// data is the data folder, from the plant's own.
+func (p *plant) data() string { return filepath.Join(p.disk, "data") }
 
 // prepare is the kind of the proofs of loss and order.
 func prepare(perSecond int) pipe {

@@ -65,7 +65,7 @@ func (p *plant) launch(t *testing.T) *process {
 	run.cmd = exec.Command(bin, "run", "--config", p.config)
 	run.cmd.Dir, run.cmd.Stderr, run.cmd.Stdout = p.dir, log, log
 	require.NoError(t, run.cmd.Start())
-	socket := filepath.Join(p.dir, "data", "waybill.sock")
+	socket := filepath.Join(p.dir, p.data(), "waybill.sock")
 	run.http = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -92,6 +92,24 @@ func (run *process) get(path string) string {
 		return ""
 	}
 	return string(text)
+}
+
+// publish offers a message and returns the status and the text of the answer;
+// 0: nobody answered.
+func (run *process) publish(topic, id string, payload []byte) (status int, answer string) {
+	req, err := http.NewRequest(http.MethodPost, "http://waybill/api/v1/topics/"+topic+"/messages", bytes.NewReader(payload))
+	require.NoError(run.t, err)
+	req.Header.Set("Idempotency-Key", id)
+	res, err := run.http.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return res.StatusCode, string(text)
 }
 
 // await polls until ok, for long enough that only a fault can take longer.

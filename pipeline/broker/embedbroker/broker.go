@@ -201,7 +201,7 @@ func (b *embedBroker) HadMessages(ctx context.Context, topic pipeline.Topic) (bo
 	return last > t.first(), nil
 }
 
-// trouble is what the last write says of the file.
+// trouble is what the last write, or the last read, says of the file.
 type trouble struct {
 	mu    sync.Mutex
 	why   string
@@ -228,6 +228,14 @@ func (t *trouble) get() (string, time.Time) {
 
 // Health implements broker.Admin.
 func (b *embedBroker) Health() broker.Health {
-	why, since := b.log.trouble.get()
-	return broker.Health{Connected: true, Address: b.log.file.Path(), Blocked: why, Since: since}
+	h := broker.Health{Connected: true, Address: b.log.file.Path()}
+	h.Blocked, h.Since = b.log.trouble.get()
+	if why, since := b.log.reading.get(); why != "" {
+		h.Incidents = append(h.Incidents, "messages cannot be read: "+why)
+		h.Since = since
+	}
+	if damage := b.log.file.Damage(); damage != nil {
+		h.Blocked = damage.Error() // it stays, whatever the last write or read said
+	}
+	return h
 }

@@ -68,10 +68,10 @@ func (l *log) readCursor(ctx context.Context, name string) (*cursor, error) {
 	err := l.file.Reader().QueryRowContext(ctx,
 		"SELECT topic.name, upto, above, above IS NOT NULL FROM cursor JOIN topic ON topic.id = cursor.topic WHERE cursor.name = ?", name).Scan(&topic, &c.upto, &above, &c.used)
 	if err != nil {
-		return nil, err
+		return nil, l.file.Mark(err)
 	}
 	if c.later, err = decodePositions(c.upto, above); err != nil {
-		return nil, fmt.Errorf("read cursor %s: %w", name, err)
+		return nil, l.file.Damaged(fmt.Errorf("read cursor %s: %w", name, err))
 	}
 	c.topic, err = l.topic(ctx, topic)
 	return c, err

@@ -49,7 +49,8 @@ type log struct {
 	claims sync.Map // *broker.Claim → *cursor, of the sources that run
 
 	holders int
-	trouble trouble
+	trouble trouble // with writing
+	reading trouble
 	keeper  *keeper
 }
 

@@ -38,9 +38,11 @@ func (l *log) scan(ctx context.Context, t *topicLog, pos int64) ([]stored, error
 			size += len(m.msg.Payload)
 			return size < readBytes
 		}, pos, t.end(), readBatch)
-	if err == nil {
-		err = damaged
+	if err == nil && damaged != nil {
+		err = l.file.Damaged(damaged)
 	}
+	err = l.file.Mark(err)
+	l.reading.note(err)
 	return batch, err
 }
 
@@ -60,7 +62,7 @@ func decode(row []driver.Value) (stored, error) {
 func (l *log) count(ctx context.Context, t *topicLog, pos int64) (int64, error) {
 	var n int64
 	err := l.file.Reader().QueryRowContext(ctx, "SELECT count(*) FROM message WHERE pos > ? AND pos < ?", pos, t.end()).Scan(&n)
-	return n, err
+	return n, l.file.Mark(err)
 }
 
 // oldest returns the first message's pos; behind the last if there is none.
@@ -72,7 +74,7 @@ func (l *log) oldest(ctx context.Context, t *topicLog) (int64, error) {
 		last, _ := t.tip()
 		return last + 1, nil
 	}
-	return pos, err
+	return pos, l.file.Mark(err)
 }
 
 // since returns the pos of the first message that is not older than when;
@@ -90,7 +92,7 @@ func (l *log) since(ctx context.Context, t *topicLog, when time.Time) (int64, er
 		err := l.file.Reader().QueryRowContext(ctx,
 			"SELECT time FROM message WHERE pos >= ? AND pos < ? ORDER BY pos LIMIT 1", mid, t.end()).Scan(&at)
 		if err != nil {
-			return 0, err
+			return 0, l.file.Mark(err)
 		}
 		if at < when.UnixMilli() {
 			lo = mid + 1

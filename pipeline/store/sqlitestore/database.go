@@ -22,7 +22,7 @@ func (d database) Update(ctx context.Context, fn func(sqlstore.Tx) error) error 
 
 // View implements sqlstore.Database.
 func (d database) View(ctx context.Context, fn func(sqlstore.Tx) error) error {
-	return unavailable(sqlitefile.Mark(fn(reading{ctx, d.file.Reader()})))
+	return unavailable(d.file.Mark(fn(reading{ctx, d.file.Reader()})))
 }
 
 // Join implements sqlstore.Database. It trusts that the transaction is this

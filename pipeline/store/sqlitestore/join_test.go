@@ -113,7 +113,7 @@ func TestOpen_Garbage(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, garbage, 0o600))
 	_, err := Open(t.Context(), path, store.Options{})
 	require.ErrorIs(t, err, store.ErrUnavailable)
-	require.ErrorContains(t, err, "restore the file from a backup")
+	require.ErrorContains(t, err, "from a backup")
 
 	path = filepath.Join(t.TempDir(), "waybill.db")
 	s := harness.Open(t, path, store.Options{})
@@ -131,5 +131,5 @@ func TestOpen_Garbage(t *testing.T) {
 	require.NoError(t, file.Close())
 	_, err = s.CountLetters(t.Context(), store.Filter{Field: store.FieldText, Value: "x"})
 	require.ErrorIs(t, err, store.ErrUnavailable)
-	require.ErrorContains(t, err, "restore the file from a backup")
+	require.ErrorContains(t, err, "from a backup")
 }

@@ -60,10 +60,11 @@ func (d *Disk) Cut(chance *rand.Rand) {
 	d.mount()
 }
 
-// Fill takes all free space away, or gives it back: no file can grow and none
-// can be made meanwhile.
+// Fill takes all free space away, or gives it back. Meanwhile no file can grow,
+// but into its last block and by what others are cut short. One that is empty
+// can be made, as on most file systems.
 func (d *Disk) Fill(full bool) {
 	d.fs.mu.Lock()
 	defer d.fs.mu.Unlock()
-	d.fs.full = full
+	d.fs.full, d.fs.spare = full, 0
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
+// block is what space is given out in.
+const block = 4096
+
 // filesystem answers the kernel. Entries and attributes are asked for each
 // time, as nothing is told of a cut; pages of files are cached while a file is
 // open, which shared mappings need, and written through.
@@ -21,7 +24,8 @@ type filesystem struct {
 	mu     sync.Mutex
 	inodes map[uint64]*inode
 	next   uint64
-	full   bool // no file grows and none is made
+	full   bool // no file grows but by blocks that others gave back
+	spare  int  // those, while it is full
 }
 
 func newFilesystem() *filesystem {
@@ -65,7 +69,7 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 		n.mode = n.mode&syscall.S_IFMT | mode
 	}
 	if size, ok := in.GetSize(); ok {
-		if fs.full && int(size) > len(n.content.now) {
+		if !fs.allot(n, int(size)) {
 			return fuse.Status(syscall.ENOSPC)
 		}
 		n.content.resize(int(size))
@@ -79,9 +83,6 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 func (fs *filesystem) add(folder uint64, name string, mode uint32, out *fuse.EntryOut) fuse.Status {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if fs.full {
-		return fuse.Status(syscall.ENOSPC)
-	}
 	n := newInode(fs.next, mode)
 	fs.next++
 	fs.inodes[n.number] = n
@@ -143,12 +144,25 @@ func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (u
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	n := fs.inodes[in.NodeId]
-	if fs.full && int(in.Offset)+len(data) > len(n.content.now) {
+	if end := int(in.Offset) + len(data); end > len(n.content.now) && !fs.allot(n, end) {
 		return 0, fuse.Status(syscall.ENOSPC)
 	}
 	n.content.write(int64(in.Offset), data)
 	n.changed = time.Now()
 	return uint32(len(data)), fuse.OK
+}
+
+// allot reports whether there are blocks for a file of that size.
+func (fs *filesystem) allot(n *inode, size int) bool {
+	if !fs.full {
+		return true
+	}
+	more := (size+block-1)/block - (len(n.content.now)+block-1)/block
+	if more > fs.spare {
+		return false
+	}
+	fs.spare -= more
+	return true
 }
 
 func (fs *filesystem) sync(node uint64) fuse.Status {
@@ -186,7 +200,7 @@ func (fs *filesystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 }
 
 func (fs *filesystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	out.Bsize, out.NameLen, out.Blocks = 4096, 255, 1<<20
+	out.Bsize, out.NameLen, out.Blocks = block, 255, 1<<20
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if !fs.full {

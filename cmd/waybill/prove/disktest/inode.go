@@ -61,7 +61,7 @@ func (n *inode) forget(chance *rand.Rand) {
 
 func (n *inode) attr(out *fuse.Attr) {
 	out.Ino, out.Mode, out.Nlink = n.number, n.mode, 1
-	out.Size, out.Blksize = uint64(len(n.content.now)), 4096
+	out.Size, out.Blksize = uint64(len(n.content.now)), block
 	out.Blocks = (out.Size + sector - 1) / sector
 	out.SetTimes(&n.changed, &n.changed, &n.changed)
 }

@@ -13,6 +13,10 @@ type columns struct {
 	texts                        map[store.Field]string
 	time, headers, form, payload string
 	text                         string // beside the payload, for FieldText
+
+	// usual has, for columns with an index, the value that the index leaves out,
+	// as most rows have it or nobody asks for it.
+	usual map[store.Field]string
 }
 
 // builder makes SQL of filters, and collects the values in it.
@@ -52,7 +56,16 @@ func (b *builder) condition(f store.Filter) string {
 	case f.Field == "":
 		return "(1 = 1)"
 	}
+	if b.indexed(f) { // never NULL, and no index could answer it behind IS TRUE
+		return "(" + b.test(f) + ")"
+	}
 	return "((" + b.test(f) + ") IS TRUE)" // NULL is what is not there, also under NOT
+}
+
+// indexed reports whether an index can answer f.
+func (b *builder) indexed(f store.Filter) bool {
+	usual, ok := b.columns.usual[f.Field]
+	return ok && f.Operator() == store.Equals && f.Value != usual
 }
 
 func (b *builder) join(filters []store.Filter, with string) string {
@@ -105,5 +118,9 @@ func (b *builder) compare(text string, f store.Filter) string {
 	case store.Contains:
 		return b.dialect.Contains(text, b.text(f.Value))
 	}
-	return text + " = " + b.text(f.Value)
+	equals := text + " = " + b.text(f.Value)
+	if b.indexed(f) { // written out, so that the planner sees that the index has it
+		equals += " AND " + text + " <> '" + b.columns.usual[f.Field] + "'"
+	}
+	return equals
 }

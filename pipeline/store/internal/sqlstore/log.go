@@ -23,6 +23,9 @@ var logColumns = columns{
 		store.FieldCorrelation: "correlation", store.FieldState: "state", store.FieldReason: "reason", store.FieldError: "error",
 	},
 	time: "at", headers: "headers", form: "form", payload: "payload", text: "(error || ' ' || attempts)",
+	usual: map[store.Field]string{
+		store.FieldMessage: "", store.FieldKey: "", store.FieldCorrelation: "", store.FieldState: string(store.Completed),
+	},
 }
 
 const insertEntry = `
