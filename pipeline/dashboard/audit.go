@@ -18,7 +18,7 @@ func (l letters) registerAudit(api huma.API) {
 }
 
 type auditInput struct {
-	pageInput
+	PageQuery
 	Actor  string    `query:"actor"`
 	Action string    `query:"action"`
 	Since  time.Time `query:"since"`

@@ -16,8 +16,8 @@ import (
 type Content struct {
 	Headers       map[string]string `json:"headers,omitempty"`
 	HeadersBase64 []RawHeader       `json:"headers_base64,omitempty" doc:"headers whose name or value is not UTF-8"`
-	Payload       *string           `json:"payload,omitempty" doc:"the payload as text"`
-	PayloadBase64 []byte            `json:"payload_base64,omitempty" doc:"or its bytes, where they are no text"`
+	Payload       *string           `json:"payload,omitzero" doc:"the payload as text"`
+	PayloadBase64 []byte            `json:"payload_base64,omitzero" doc:"or its bytes, where they are no text"`
 }
 
 // RawHeader is a header that is not text.

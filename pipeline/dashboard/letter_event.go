@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -99,8 +100,8 @@ func newLetterEvent(l store.DeadLetter) (LetterEvent, error) {
 	return e, err
 }
 
-// letter is the dead letter to bury. Its copy is the event's, or, as the event
-// has none, what is the same whenever this event is imported.
+// letter is the dead letter to bury. Its copy is the event's, or what is the
+// same whenever this event is imported.
 func (e LetterEvent) letter() (store.DeadLetter, error) {
 	switch {
 	case e.SpecVersion != "1.0":
@@ -125,6 +126,9 @@ func (e LetterEvent) letter() (store.DeadLetter, error) {
 		if bytes != nil {
 			*text = string(bytes)
 		}
+	}
+	if max(len(l.Message), len(l.Handler), len(l.Fingerprint), len(l.Copy)) > replay.MaxID {
+		return l, fmt.Errorf("id, dlhandler, dlfingerprint and dlcopy have at most %d bytes", replay.MaxID)
 	}
 	content := Content{HeadersBase64: raw.Headers, PayloadBase64: e.Data}
 	if e.Headers != "" {
@@ -154,8 +158,11 @@ func (e LetterEvent) complete(l *store.DeadLetter) {
 	if l.Copy != "" {
 		return
 	}
+	if l.Copy = replay.Death(*l); l.Headers[pipeline.MetaIDSource] != pipeline.IDSourceContent {
+		return
+	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q %d %q", l.Message, l.Last.UnixMicro(), l.Payload)
+	fmt.Fprintf(sum, "%s %q", l.Copy, l.Payload)
 	for _, name := range slices.Sorted(maps.Keys(l.Headers)) {
 		fmt.Fprintf(sum, " %q=%q", name, l.Headers[name])
 	}

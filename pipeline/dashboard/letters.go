@@ -55,14 +55,15 @@ func answering[I, O any](f func(context.Context, *I) (*O, error)) func(context.C
 	}
 }
 
-type pageInput struct {
+// PageQuery asks for one page.
+type PageQuery struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 	Cursor string `query:"cursor" doc:"next of the page before"`
 }
 
 type listLettersInput struct {
 	LetterCondition
-	pageInput
+	PageQuery
 	Whole bool `query:"whole" doc:"with payload, headers and stack"`
 	Total bool `query:"total" doc:"count all that match, too"`
 }
@@ -158,13 +159,14 @@ func (l letters) values(ctx context.Context, in *groupsInput) (*groupsOutput, er
 	return out, nil
 }
 
-type letterInput struct {
+// LetterPath names a dead letter.
+type LetterPath struct {
 	ID int64 `path:"id"`
 }
 
 type letterOutput struct{ Body Letter }
 
-func (l letters) get(ctx context.Context, in *letterInput) (*letterOutput, error) {
+func (l letters) get(ctx context.Context, in *LetterPath) (*letterOutput, error) {
 	letter, err := l.store.Letter(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -174,7 +176,7 @@ func (l letters) get(ctx context.Context, in *letterInput) (*letterOutput, error
 
 type contentOutput struct{ Body Content }
 
-func (l letters) original(ctx context.Context, in *letterInput) (*contentOutput, error) {
+func (l letters) original(ctx context.Context, in *LetterPath) (*contentOutput, error) {
 	content, err := l.store.Original(ctx, in.ID)
 	if err != nil {
 		return nil, err

@@ -31,15 +31,15 @@ func (l letters) registerChanges(api huma.API) {
 	}, answering(l.noteGroup))
 }
 
-// act says who changes something. The token, if there is one, proves that they
+// Act says who changes something. The token, if there is one, proves that they
 // may; the name is what they say.
-type act struct {
+type Act struct {
 	Actor string `header:"Waybill-Actor" default:"api" doc:"who does this, for the audit log"`
 }
 
 type editInput struct {
-	letterInput
-	act
+	LetterPath
+	Act
 	Body struct {
 		Version int64  `json:"version" doc:"the version that was edited"`
 		Why     string `json:"why,omitempty" doc:"for the audit log"`
@@ -101,8 +101,8 @@ type noteBody struct {
 }
 
 type noteInput struct {
-	letterInput
-	act
+	LetterPath
+	Act
 	Body noteBody
 }
 
@@ -115,7 +115,7 @@ func (l letters) note(ctx context.Context, in *noteInput) (*struct{}, error) {
 type noteGroupInput struct {
 	Handler     string `path:"handler"`
 	Fingerprint string `path:"fingerprint"`
-	act
+	Act
 	Body noteBody
 }
 

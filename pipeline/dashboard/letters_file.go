@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
@@ -101,7 +103,7 @@ func cutShort(w io.Writer, err error) error {
 }
 
 type importInput struct {
-	act
+	Act
 	Why  string `query:"why" doc:"for the audit log"`
 	body io.Reader
 	wait func() error // gives the next chunk of the body its time
@@ -205,6 +207,9 @@ func (l letters) importSome(ctx context.Context, entry store.AuditEntry, chunk [
 // known reports whether there is a letter of this message and handler. Of
 // messages that share an id each is asked for by its copy.
 func (l letters) known(ctx context.Context, letter store.DeadLetter) (bool, error) {
+	if !isText(letter.Message) || !isText(letter.Handler) {
+		return false, nil // no filter finds it; its copy does, when it is buried
+	}
 	page, err := l.store.Letters(ctx, store.LetterQuery{Bare: true, Limit: store.MaxPage, Filter: store.And(
 		store.Is(store.FieldMessage, letter.Message), store.Is(store.FieldHandler, letter.Handler))})
 	if err != nil {
@@ -218,3 +223,5 @@ func (l letters) known(ctx context.Context, letter store.DeadLetter) (bool, erro
 	}
 	return false, nil
 }
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }

@@ -20,35 +20,35 @@ func (l letters) registerMoves(api huma.API) {
 		Description: "Those named, or those that match and are DEAD now; what dies meanwhile stays. With expires they are deleted then.",
 		Errors:      storeErrors,
 	}, answering(func(ctx context.Context, in *archiveInput) (*movedOutput, error) {
-		return l.move(ctx, movement{act: in.act, which: in.Body.which, from: store.Dead, to: store.Archived, action: "archive", expires: in.Body.Expires})
+		return l.move(ctx, movement{Act: in.Act, Which: in.Body.Which, from: store.Dead, to: store.Archived, action: "archive", expires: in.Body.Expires})
 	}))
 	huma.Register(api, huma.Operation{
 		OperationID: "restore-dead-letters", Method: http.MethodPost, Path: lettersPath + "/restore", Summary: "Bring archived dead letters back",
 		Description: "Those named, or those that match and are ARCHIVED now. They are DEAD again.",
 		Errors:      storeErrors,
 	}, answering(func(ctx context.Context, in *restoreInput) (*movedOutput, error) {
-		return l.move(ctx, movement{act: in.act, which: in.Body.which, from: store.Archived, to: store.Dead, action: "restore"})
+		return l.move(ctx, movement{Act: in.Act, Which: in.Body.Which, from: store.Archived, to: store.Dead, action: "restore"})
 	}))
 }
 
-// which says which letters are meant.
-type which struct {
+// Which says which letters are meant.
+type Which struct {
 	IDs    []int64       `json:"ids,omitempty" maxItems:"1000" doc:"these letters"`
 	Filter *store.Filter `json:"filter,omitempty" doc:"or those that match; {} matches all"`
 	Why    string        `json:"why,omitempty" doc:"for the audit log"`
 }
 
 type archiveInput struct {
-	act
+	Act
 	Body struct {
-		which
+		Which
 		Expires time.Time `json:"expires,omitzero" doc:"when they may be deleted; default: never"`
 	}
 }
 
 type restoreInput struct {
-	act
-	Body struct{ which }
+	Act
+	Body struct{ Which }
 }
 
 // Moved is what became of letters that were to change their state.
@@ -68,8 +68,8 @@ type movedOutput struct{ Body Moved }
 
 // movement is a change of the state of letters.
 type movement struct {
-	act
-	which
+	Act
+	Which
 	from, to store.State
 	action   string
 	expires  time.Time

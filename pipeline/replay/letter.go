@@ -22,7 +22,7 @@ import (
 // Caps of what a letter says, in bytes. Names are in indexes of the store,
 // which have a limit; what somebody else wrote may be of any length.
 const (
-	maxID   = 512
+	MaxID   = 512 // of a message's id
 	maxName = 200
 	maxText = 64 << 10
 )
@@ -88,7 +88,7 @@ func (c clerk) letter(msg *message.Message) store.DeadLetter {
 		l.Partition, l.Offset = s.place.partition, s.place.offset
 	}
 	if l.Copy = copyOf(msg, read); ours {
-		l.Copy = ownCopy(l)
+		l.Copy = Death(l)
 	}
 	if l.Message == "" {
 		l.Message = short(l.Copy)
@@ -171,9 +171,9 @@ func original(meta message.Metadata) map[string]string {
 	return headers
 }
 
-// ownCopy tells this death of ours from others: no two of one message in one
-// handler are at the same time and place.
-func ownCopy(l store.DeadLetter) string {
+// Death names the death that a letter tells of, for its Copy: no two of one
+// message in one handler are at the same time and place.
+func Death(l store.DeadLetter) string {
 	return fmt.Sprintf("%d/%d/%d", l.Last.UnixMicro(), l.Partition, l.Offset)
 }
 
@@ -203,7 +203,7 @@ func hash(b []byte) string {
 
 // short returns an id that fits an index: one that is too long by its hash.
 func short(id string) string {
-	if len(id) <= maxID {
+	if len(id) <= MaxID {
 		return id
 	}
 	return "sha256:" + hash([]byte(id))
