@@ -145,9 +145,9 @@ func (f *format) check() error {
 	return nil
 }
 
-// print writes whole as JSON, or each of items in a line of its own, or what
+// render writes whole as JSON, or each of items in a line of its own, or what
 // table writes.
-func print[T any](w io.Writer, f format, whole any, items []T, table func(io.Writer)) error {
+func render[T any](w io.Writer, f format, whole any, items []T, table func(io.Writer)) error {
 	switch f.name {
 	case "json":
 		if err := json.MarshalWrite(w, whole, jsontext.WithIndent("  "), json.Deterministic(true)); err != nil {

@@ -159,7 +159,7 @@ func (m *moveCommand) move(ctx context.Context, a *api, request moveRequest) err
 	if err := a.send(ctx, http.MethodPost, lettersPath+"/"+m.verb, request, &moved); err != nil {
 		return err
 	}
-	err := print(m.cli.out, m.out, moved, []dashboard.Moved{moved}, func(w io.Writer) { fmt.Fprintf(w, "%sd %d\n", m.verb, moved.Count) })
+	err := render(m.cli.out, m.out, moved, []dashboard.Moved{moved}, func(w io.Writer) { fmt.Fprintf(w, "%sd %d\n", m.verb, moved.Count) })
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func (c *cli) importFrom(ctx context.Context, a *api, in io.Reader, why string, 
 	if err := json.UnmarshalRead(res.Body, &done); err != nil {
 		return err
 	}
-	err = print(c.out, out, done, []dashboard.Imported{done}, func(w io.Writer) {
+	err = render(c.out, out, done, []dashboard.Imported{done}, func(w io.Writer) {
 		fmt.Fprintf(w, "imported %d, %d were there already\n", done.Count, done.Known)
 	})
 	if err != nil || len(done.Refused) == 0 {

@@ -72,7 +72,7 @@ func (c *cli) list(ctx context.Context, a *api, filter store.Filter, n int, out 
 	if all.Next != "" {
 		fmt.Fprintf(c.err, "%d of %d; -n 0 lists all\n", len(all.Letters), *all.Total)
 	}
-	return print(c.out, out, all, all.Letters, func(w io.Writer) {
+	return render(c.out, out, all, all.Letters, func(w io.Writer) {
 		fmt.Fprintln(w, "ID\tSTATE\tHANDLER\tREASON\tLAST FAILURE\tKEY\tERROR")
 		for _, l := range all.Letters {
 			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.State, l.Handler, l.Reason, l.Last.Format(time.RFC3339), cell(l.Key, 20), cell(l.Error, 100))
@@ -124,9 +124,9 @@ func (c *cli) dlqGroupsCommand() *cobra.Command {
 				return err
 			}
 			if by != "" {
-				return print(c.out, out, groups, groups.Values, func(w io.Writer) { valueTable(w, by, groups.Values) })
+				return render(c.out, out, groups, groups.Values, func(w io.Writer) { valueTable(w, by, groups.Values) })
 			}
-			return print(c.out, out, groups, groups.Groups, func(w io.Writer) { groupTable(w, groups.Groups) })
+			return render(c.out, out, groups, groups.Groups, func(w io.Writer) { groupTable(w, groups.Groups) })
 		},
 	}
 	which.add(cmd)
@@ -188,7 +188,7 @@ func (c *cli) dlqShowCommand() *cobra.Command {
 				_, err = c.out.Write(l.Content.Content().Payload)
 				return err
 			}
-			return print(c.out, out, l, []dashboard.Letter{l}, func(w io.Writer) { letterTable(w, l) })
+			return render(c.out, out, l, []dashboard.Letter{l}, func(w io.Writer) { letterTable(w, l) })
 		},
 	}
 	out.add(cmd)
