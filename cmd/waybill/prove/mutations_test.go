@@ -50,6 +50,12 @@ var mutations = []mutation{
 		"./pipeline/broker/rabbitbroker", "^TestBarrier",
 	},
 	{
+		"AckBeforeTheStore", "pipeline/replay/reader.go",
+		"if err := r.archiver.opts.Store.Do(ctx, writes...); err != nil {",
+		"for _, msg := range batch {\n\t\tr.done(msg)\n\t}\n\tif err := r.archiver.opts.Store.Do(ctx, writes...); err != nil {",
+		"./cmd/waybill/app", "^TestArchiver_StoreAway$/^rabbitmq$",
+	},
+	{
 		"SwitchBeforeEmpty", "pipeline/engine/route.go",
 		"if r.left == nil || !r.left.first {", "if true {",
 		"./pipeline/engine", "^TestDraining$/^with_an_order_nothing",
