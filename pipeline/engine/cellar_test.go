@@ -170,3 +170,5 @@ func (s *cellar) CountDelayed(context.Context) (map[string]store.DelayedCount, e
 	defer s.mu.Unlock()
 	return map[string]store.DelayedCount{"work": {Waiting: int64(len(s.rows))}}, s.down
 }
+
+func (s *cellar) ExpireDocuments(context.Context, int) (int, error) { return 0, nil }
