@@ -17,8 +17,8 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/engine"
-	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/journal"
+	"github.com/waybill-dev/waybill/pipeline/replay"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
