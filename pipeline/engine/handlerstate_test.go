@@ -20,7 +20,7 @@ import (
 
 // oneDocument is a store of it alone, whose faults a test sets.
 type oneDocument struct {
-	store.Store
+	cellar
 	mu      sync.Mutex
 	saved   []store.SaveParams
 	refuse  error

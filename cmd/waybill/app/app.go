@@ -120,8 +120,10 @@ func (a *App) setup() error {
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
 		Problems: func() []string { return append(a.engine.State().Problems(), a.archiver.Problems()...) },
 		Notes:    a.notes,
-		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
-		Log:      a.log,
+		Inspect: func(ctx context.Context) ([]dashboard.Report, error) {
+			return withWaits(inspect(ctx, a.pipeline, a.brokers), a.engine.State()), nil
+		},
+		Log: a.log,
 	}))
 }
 
