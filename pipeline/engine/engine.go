@@ -27,7 +27,7 @@ type Options struct {
 	Kinds    pipeline.Kinds
 	Brokers  map[string]broker.Broker // by name; the engine does not close them
 	Store    store.Store              // nil: none, and nothing that needs one; the engine does not close it
-	Journal  *journal.Journal // nil: what kills the process comes back for ever; the engine does not close it
+	Journal  *journal.Journal         // nil: what kills the process comes back for ever; the engine does not close it
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Tracer   trace.Tracer // nil: no spans

@@ -12,6 +12,7 @@ type size struct {
 	drains   int
 	restarts int // of a broker
 	delayed  int // messages for the 50 ms handler
+	poison   int // orders among which four kill
 	between  time.Duration
 }
 
@@ -20,7 +21,7 @@ var full = os.Getenv("WAYBILL_PROVE") == "full"
 
 func sizes() size {
 	if full {
-		return size{orders: 100_000, kills: 20, drains: 20, restarts: 3, delayed: 40_000, between: time.Second}
+		return size{orders: 100_000, kills: 20, drains: 20, restarts: 3, delayed: 40_000, poison: 20_000, between: time.Second}
 	}
-	return size{orders: 2_000, kills: 3, drains: 3, restarts: 1, delayed: 2_000, between: 400 * time.Millisecond}
+	return size{orders: 2_000, kills: 3, drains: 3, restarts: 1, delayed: 2_000, poison: 2_600, between: 400 * time.Millisecond}
 }
