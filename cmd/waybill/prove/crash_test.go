@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,7 +72,7 @@ func (p *plant) supervise(t *testing.T, l *ledger, most int, between func()) {
 	t.Helper()
 	for {
 		run := p.launch(t)
-		done := run.watch(func() bool { return run.ready() && run.waiting() == 0 }, "all is done")
+		done := run.watch(steadily(func() bool { return run.ready() && run.waiting() == 0 }), "all is done")
 		if done {
 			run.stop()
 			return
@@ -79,6 +80,22 @@ func (p *plant) supervise(t *testing.T, l *ledger, most int, between func()) {
 		l.Kills++
 		require.LessOrEqualf(t, l.Kills, most, "it dies more often than it may\n%s", run.tail())
 		between()
+	}
+}
+
+// steadily is true once ok has been for a second: RabbitMQ counts nothing of
+// what is on its way back to a queue.
+func steadily(ok func() bool) func() bool {
+	var since time.Time
+	return func() bool {
+		if !ok() {
+			since = time.Time{}
+			return false
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		return time.Since(since) > time.Second
 	}
 }
 
@@ -240,7 +257,7 @@ func TestPoison_Storm(t *testing.T) {
 		require.Positive(t, run.waiting(), "the storm came after all was done")
 		line.cut()
 	}
-	run.await(func() bool { return run.waiting() == 0 }, "all is done")
+	run.await(steadily(func() bool { return run.waiting() == 0 }), "all is done")
 	run.stop()
 	p.url = direct
 	p.verdict(t, &l, offered)
