@@ -131,6 +131,21 @@ var mutations = []mutation{
 		"return syncFolder(above)", "return nil",
 		"./cmd/waybill/prove", "^TestPowerLoss$",
 	},
+	{
+		"NoSuspectsAtStart", "pipeline/journal/journal.go",
+		"j.store.EndLife(ctx, before.life, ran)", "j.store.EndLife(ctx, before.life, nil)",
+		"./cmd/waybill/prove", "^TestPoison$/^embedded$",
+	},
+	{
+		"StopIsACrash", "pipeline/journal/journal.go",
+		"j.slots.clear()\n\tvar err error\n\tif j.begun.Load() {", "var err error\n\tif false {",
+		"./cmd/waybill/prove", "^TestPoison_Stops$",
+	},
+	{
+		"SuspectsSideBySide", "pipeline/journal/gate.go",
+		"for !g.idle() {", "for false {",
+		"./pipeline/journal", "^TestGate$",
+	},
 }
 
 // TestMutations: each of them makes its check fail. See the folder's README.

@@ -46,6 +46,7 @@ func env(t *testing.T, name string) string {
 // plant is one pipeline in a folder of its own, on topics of its own.
 type plant struct {
 	place
+	build  func() (string, error) // the program
 	dir    string
 	config string
 	in     string
@@ -66,7 +67,7 @@ type pipe struct {
 func newPlant(t *testing.T, at place, h pipe) *plant {
 	t.Helper()
 	id := strings.ReplaceAll(uuid.NewString()[:8], "-", "")
-	p := &plant{place: at, dir: t.TempDir(), in: "in-" + id, out: "out-" + id, dead: "in-" + id + ".work.dlq"}
+	p := &plant{place: at, build: build, dir: t.TempDir(), in: "in-" + id, out: "out-" + id, dead: "in-" + id + ".work.dlq"}
 	p.config = filepath.Join(p.dir, "waybill.yaml")
 	broker := fmt.Sprintf("{driver: %s}", at.driver)
 	if at.url != "" {

@@ -13,6 +13,7 @@ type size struct {
 	restarts int // of a broker
 	delayed  int // messages for the 50 ms handler
 	cuts     int // of power
+	poison   int // orders among which four kill
 	between  time.Duration
 }
 
@@ -21,7 +22,7 @@ var full = os.Getenv("WAYBILL_PROVE") == "full"
 
 func sizes() size {
 	if full {
-		return size{orders: 100_000, kills: 20, drains: 20, restarts: 3, delayed: 40_000, cuts: 100, between: time.Second}
+		return size{orders: 100_000, kills: 20, drains: 20, restarts: 3, delayed: 40_000, cuts: 100, poison: 20_000, between: time.Second}
 	}
-	return size{orders: 2_000, kills: 3, drains: 3, restarts: 1, delayed: 2_000, cuts: 4, between: 400 * time.Millisecond}
+	return size{orders: 2_000, kills: 3, drains: 3, restarts: 1, delayed: 2_000, cuts: 4, poison: 2_600, between: 400 * time.Millisecond}
 }
