@@ -84,7 +84,7 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("brokers", func(context.Context) error { return closeBrokers(a.brokers) })
-	if a.store, err = openStore(a.pipeline); err != nil {
+	if a.store, err = openStore(a.pipeline, a.log); err != nil {
 		return err
 	}
 	a.onStop("store", func(context.Context) error { return a.store.Close() })
