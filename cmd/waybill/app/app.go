@@ -41,6 +41,7 @@ type App struct {
 	metrics  *prometheus.Registry
 	brokers  map[string]broker.Broker
 	store    store.Store
+	probe    *storeProbe
 	archiver *replay.Archiver
 	journal  *journal.Journal
 	engine   *engine.Engine
@@ -88,6 +89,8 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("store", func(context.Context) error { return a.store.Close() })
+	a.probe = newStoreProbe(a.store, a.brokers, a.log)
+	a.onStop("store's probe", a.probe.stop)
 	a.archiver = replay.NewArchiver(replay.ArchiverOptions{
 		Pipeline: a.pipeline, Brokers: a.brokers, Store: a.store, Log: a.log, Metrics: a.metrics,
 		AwaitBroker: func(ctx context.Context, name string) error { return a.engine.AwaitBroker(ctx, name) },
@@ -110,7 +113,7 @@ func (a *App) setup() error {
 		Store:    a.store,
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
-		Problems: func() []string { return append(a.engine.State().Problems(), a.archiver.Problems()...) },
+		Problems: func() []string { return slices.Concat(a.engine.State().Problems(), a.archiver.Problems(), a.probe.problems()) },
 		Notes:    func() []string { return append(a.engine.State().Notes(), suspectNotes(a.journal)...) },
 		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
 		Log:      a.log,
@@ -136,6 +139,7 @@ func (a *App) registerMetrics() {
 func (a *App) Start() {
 	a.engine.Start()
 	a.archiver.Start()
+	a.probe.start()
 }
 
 // Failed fires when the pipeline can never run as configured.
