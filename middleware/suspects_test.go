@@ -70,8 +70,8 @@ func guarded(t *testing.T, a *accused, held chan string, kind message.HandlerFun
 	return Suspects{Journal: h, Holder: quick(held)}.Middleware(retry.Middleware(Journal{Journal: h, Holder: quick(held)}.Middleware(kind)))
 }
 
-// again is a message that was handed out before.
-func again(t *testing.T) (*message.Message, *pipeline.Outcome, context.CancelCauseFunc) {
+// redelivered is a message that was handed out before.
+func redelivered(t *testing.T) (*message.Message, *pipeline.Outcome, context.CancelCauseFunc) {
 	msg, outcome, stop := incoming(t)
 	msg.SetContext(pipeline.WithOrigin(msg.Context(), &pipeline.Origin{Topic: "orders-in", Redelivered: true}))
 	return msg, outcome, stop
@@ -99,7 +99,7 @@ func TestSuspects(t *testing.T) {
 			}
 			return nil, nil
 		})
-		msg, outcome, _ := again(t)
+		msg, outcome, _ := redelivered(t)
 		_, err := run(msg)
 		require.NoError(t, err)
 		require.Equal(t, []int{2, 2, 2}, []int{runs, a.begun, a.ended})
@@ -127,7 +127,7 @@ func TestSuspects(t *testing.T) {
 			require.Fail(t, "it ran")
 			return nil, nil
 		})
-		msg, outcome, _ := again(t)
+		msg, outcome, _ := redelivered(t)
 		_, err := settle(g, quick(nil), quiet).Middleware(run)(msg)
 		require.NoError(t, err)
 		require.Len(t, g.letters, 1)
@@ -149,7 +149,7 @@ func TestSuspects(t *testing.T) {
 			require.Negative(t, a.away)
 			return nil, nil
 		})
-		msg, _, _ := again(t)
+		msg, _, _ := redelivered(t)
 		_, err := run(msg)
 		require.NoError(t, err)
 		require.Contains(t, <-held, "store unavailable")
@@ -165,7 +165,7 @@ func TestSuspects(t *testing.T) {
 				held := make(chan string, 1)
 				begin, runs := time.Now(), 0
 				run := guarded(t, a, held, func(*message.Message) ([]*message.Message, error) { runs++; return nil, nil })
-				msg, _, _ := again(t)
+				msg, _, _ := redelivered(t)
 				_, err := run(msg)
 				require.NoError(t, err)
 				require.Equal(t, 1, runs)
@@ -182,7 +182,7 @@ func TestSuspects(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a := &accused{row: store.Suspect{Crashes: 1, Life: "other"}}
 			run := guarded(t, a, nil, func(*message.Message) ([]*message.Message, error) { return nil, errors.New("it ran") })
-			msg, _, stop := again(t)
+			msg, _, stop := redelivered(t)
 			stop(pipeline.ErrStopping)
 			_, err := run(msg)
 			require.ErrorIs(t, err, pipeline.ErrStopping)

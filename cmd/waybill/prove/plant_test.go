@@ -95,6 +95,15 @@ handlers:
 	return p
 }
 
+// edit changes the config before the first start: for another store, say.
+func (p *plant) edit(t *testing.T, before, after string) {
+	t.Helper()
+	text, err := os.ReadFile(p.config)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), before))
+	require.NoError(t, os.WriteFile(p.config, []byte(strings.Replace(string(text), before, after, 1)), 0o600))
+}
+
 // data is the data folder, from the plant's own.
 func (p *plant) data() string { return filepath.Join(p.disk, "data") }
 
