@@ -188,7 +188,7 @@ func (run *process) waiting() int64 {
 	}
 	n := int64(run.inHand())
 	for _, s := range answer.Brokers[0].Subscriptions {
-		if strings.Contains(s.Name, ".") && !strings.HasSuffix(s.Name, ".dlq") {
+		if strings.Contains(s.Name, ".") {
 			n += max(s.Ready, 0) + max(s.InFlight, 0)
 		}
 	}
