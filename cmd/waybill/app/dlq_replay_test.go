@@ -88,12 +88,15 @@ func TestReplayDeadLetters(t *testing.T) {
 			s, w, _ := dying(t, brokers, n)
 			before := s.letter(1)
 
-			code, _, errs := s.run("n\n", "dlq", "replay", "--handler", "work", "--transform", `/total = payload.total * 2`)
-			require.Equal(t, exitRefused, code)
-			require.Contains(t, errs, "30 dead letters")
-			require.Regexp(t, `read from: +in-\w+ +30`, errs)
-			require.Contains(t, errs, `"total": 3.00}`, "what the transform would do")
-			require.Equal(t, int64(n), s.lettersIn(store.Dead), "nothing was changed")
+			//nolint:paralleltest // what follows needs what was before
+			t.Run("1-W9 a bulk replay is of exactly what matches, says how many that is, and asks", func(t *testing.T) {
+				code, _, errs := s.run("n\n", "dlq", "replay", "--pointer", "/key=k-1", "--transform", `/total = payload.total * 2`)
+				require.Equal(t, exitRefused, code)
+				require.Contains(t, errs, "10 dead letters")
+				require.Regexp(t, `read from: +in-\w+ +10`, errs)
+				require.Contains(t, errs, `"total": 3.00}`, "what the transform would do")
+				require.Equal(t, int64(n), s.lettersIn(store.Dead), "nothing was changed")
+			})
 
 			for i := range n {
 				w.set(fmt.Sprintf("o-%d", i), 0)
@@ -107,19 +110,28 @@ func TestReplayDeadLetters(t *testing.T) {
 			w.requireOnceInOrder(t, n-1)
 
 			again := s.letter(s.deadIn(run))
-			require.Equal(t, 2, again.Deaths)
-			require.Equal(t, 1, again.Replays)
-			require.Equal(t, "m-3", again.Message)
-			require.Equal(t, before.Headers["tenant"], again.Headers["tenant"])
-			require.Len(t, again.Headers, len(before.Headers), "its headers are those of the original")
-			require.JSONEq(t, `{"id": "o-3", "key": "k-0", "total": 1.50}`, *again.Payload)
-
-			w.set("o-3", 0)
-			run, _ = s.replay(exitOK, fmt.Sprint(again.ID), "--yes", "--transform", `/total = 9.90`)
-			require.Equal(t, int64(1), run.Completed)
-			edited := s.letter(again.ID)
-			require.True(t, edited.Edited)
-			require.Equal(t, `{"id": "o-3", "key": "k-0", "total": 9.90}`, *edited.Payload)
+			//nolint:paralleltest // likewise
+			t.Run("1-W5 what is replayed keeps its id, its headers and its history", func(t *testing.T) {
+				require.Equal(t, []int{2, 1}, []int{again.Deaths, again.Replays})
+				require.Equal(t, "m-3", again.Message)
+				require.Equal(t, before.Headers["tenant"], again.Headers["tenant"])
+				require.Len(t, again.Headers, len(before.Headers), "its headers are those of the original")
+				require.Equal(t, `{"id": "o-3", "key": "k-0", "total": 1.50}`, *again.Payload)
+			})
+			//nolint:paralleltest // likewise
+			t.Run("1-59 one is replayed by its id, and may be repaired on its way", func(t *testing.T) {
+				w.set("o-3", 0)
+				run, _ := s.replay(exitOK, fmt.Sprint(again.ID), "--yes", "--transform", `/total = 9.90`)
+				require.Equal(t, int64(1), run.Completed)
+				edited := s.letter(again.ID)
+				require.True(t, edited.Edited)
+				require.Equal(t, `{"id": "o-3", "key": "k-0", "total": 9.90}`, *edited.Payload)
+			})
+			//nolint:paralleltest // likewise
+			t.Run("1-W12 what is not dead is not replayed", func(t *testing.T) {
+				_, errs := s.replay(exitRefused, fmt.Sprint(again.ID), "--yes")
+				require.Contains(t, errs, fmt.Sprintf("letter %d is COMPLETED", again.ID))
+			})
 			s.eventually(func() bool {
 				_, text := s.get("/metrics")
 				return strings.Contains(text, fmt.Sprintf("waybill_messages_processed_total{handler=\"count\",outcome=\"ok\"} %d\n", n))
