@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
 	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
@@ -269,6 +270,23 @@ func TestReceipts(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestReceipts_Expire(t *testing.T) {
+	t.Parallel()
+	s := openShop(t, place{"main: {driver: embedded}", func(testing.TB) string { return "sqlite:waybill.db" }})
+	s.publish(s.in, anOrder, "ce-id", "m-1")
+	s.await(1, 1, "ok")
+	require.NoError(t, s.stop())
+	text, err := os.ReadFile(s.config)
+	require.NoError(t, err)
+	short := strings.Replace(string(text), "store: {", "store: {receipts: 1ms, ", 1)
+	require.NoError(t, os.WriteFile(s.config, []byte(short), 0o600))
+	s.open()
+	s.eventually(func() bool {
+		r, err := s.app.store.Receipt(t.Context(), store.ReceiptKey{Subject: "ORD-7", Effect: "mail"})
+		return err == nil && r.State == store.Free
+	}, "the receipt goes at the start")
 }
 
 // TestReceipts_Instances: two instances share a queue and a store, and have
