@@ -127,6 +127,11 @@ var mutations = []mutation{
 		"./cmd/waybill/prove", "^TestPowerLoss_Store$",
 	},
 	{
+		"BlindToAReplacedFile", "pipeline/sqlitefile/writer.go",
+		"err = w.guard.check()", "err = nil",
+		"./pipeline/sqlitefile", "^TestGuard_Replaced$",
+	},
+	{
 		"FolderNotDurable", "cmd/waybill/app/folder.go",
 		"return syncFolder(above)", "return nil",
 		"./cmd/waybill/prove", "^TestPowerLoss$",
