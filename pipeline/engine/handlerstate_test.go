@@ -68,6 +68,14 @@ func (s *oneDocument) ExpireDocuments(_ context.Context, limit int) (int, error)
 	return n, nil
 }
 
+func (s *oneDocument) CountDelayed(context.Context) (map[string]store.DelayedCount, error) {
+	return nil, nil
+}
+
+func (s *oneDocument) NextDue(context.Context, string) (at time.Time, ok bool, err error) {
+	return time.Time{}, false, nil
+}
+
 // times is how often it was asked to delete.
 func (s *oneDocument) times() int {
 	s.mu.Lock()
