@@ -286,14 +286,15 @@ func TestReceiptAndOutcome(t *testing.T) {
 		p.agree(t, payloads)
 	}
 	p.finish(t)
-	require.Equal(t, orders, p.agree(t, payloads))
+	l.Offered, l.Out, l.Repeats = orders, p.agree(t, payloads), len(w.keys)-orders
 	enter(t, l, since)
+	require.Equal(t, orders, l.Out)
 	t.Run("X3 everything is repeated rather than lost, and what honours the key does it once", func(t *testing.T) {
 		require.Len(t, w.applied, orders)
 		for i := range orders {
 			require.Positive(t, w.applied[fmt.Sprintf("O-%d:work", i)])
 		}
-		require.Lessf(t, len(w.keys)-orders, n.kills*64, "only what was in hand at a kill is repeated")
+		require.Less(t, l.Repeats, n.kills*64, "only what was in hand at a kill is repeated")
 	})
 }
 
