@@ -75,7 +75,7 @@ var ways = map[string]func(){
 	},
 	"overflow": func() {
 		debug.SetMaxStack(1 << 20)
-		overflow(0)
+		fmt.Fprintln(os.Stderr, overflow(0))
 	},
 	"panic": func() { // in a goroutine of the kind's own, where nobody recovers it
 		go func() { panic("ouch") }()
