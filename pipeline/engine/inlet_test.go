@@ -214,6 +214,19 @@ func TestOrder(t *testing.T) {
 		require.Equal(t, 2, s.asked, "of a-2 and a-3: then the key is forgotten")
 	})
 
+	t.Run("a key that a replay takes while the store is asked is not forgotten", func(t *testing.T) {
+		t.Parallel()
+		o := &order{keys: map[string]int{"a": 1}}
+		_, said := o.known(time.Now(), "a")
+		o.add("a")
+		o.forget("a", said)
+		_, said = o.known(time.Now(), "a")
+		require.NotZero(t, said)
+		o.forget("a", said)
+		_, said = o.known(time.Now(), "a")
+		require.Zero(t, said)
+	})
+
 	t.Run("while the store is away nobody runs whose key may be held", func(t *testing.T) {
 		t.Parallel()
 		s := &cellar{down: store.ErrUnavailable}

@@ -82,7 +82,7 @@ var mutations = []mutation{
 	},
 	{
 		"LaneNotHeldAfterATakeover", "pipeline/engine/order.go",
-		"return begun.Before(o.loaded), may", "return true, may",
+		"return begun.Before(o.loaded), o.keys[lane]", "return true, o.keys[lane]",
 		"./cmd/waybill/app", "^TestDelayed$/^embedded$/^a_key_stays",
 	},
 	{
