@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -38,9 +39,9 @@ type Claim struct {
 
 // ClaimOptions are set by the source.
 type ClaimOptions struct {
-	// Lane is the claim's name as a lane, for `ordering: partition`. It must
-	// stay the same when the source takes the same partition again.
-	Lane string
+	// Partition is what the claim takes, as its messages' origins say; 0 where
+	// the broker has none. It is their lane, for `ordering: partition`.
+	Partition int32
 	// MaxSpan bounds how many positions lie between the first open one and
 	// the newest, so that what a source must remember of a claim is bounded
 	// though its head may be stuck. 0: no bound.
@@ -70,7 +71,7 @@ func (w *Window) Claim(opts ClaimOptions) *Claim {
 	ctx, cancel := context.WithCancelCause(pipeline.WithDraining(w.life, closing))
 	return &Claim{
 		w: w, opts: opts, ctx: ctx, cancel: cancel,
-		whole:   "p" + opts.Lane,
+		whole:   PartitionLane(opts.Partition),
 		tracker: newTracker(),
 		closing: closing,
 		idle:    make(chan struct{}),
@@ -272,6 +273,10 @@ func ClaimOf(msg *message.Message) (*Claim, int64) {
 	}
 	return d.claim, d.pos
 }
+
+// PartitionLane returns the name of the lane of all that is in a partition, for
+// `ordering: partition`.
+func PartitionLane(partition int32) string { return "p" + strconv.Itoa(int(partition)) }
 
 // LaneOf returns the name of the lane in which msg was delivered; "": nothing
 // orders it. It is the same in every instance.

@@ -43,7 +43,7 @@ func (s *fakeSource) Run(ctx context.Context, w *Window) error {
 }
 
 func (s *fakeSource) runClaim(ctx context.Context, w *Window, c int) {
-	claim := w.Claim(ClaimOptions{Lane: fmt.Sprint(c), MaxSpan: s.span})
+	claim := w.Claim(ClaimOptions{Partition: int32(c), MaxSpan: s.span})
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)

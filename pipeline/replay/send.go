@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -195,17 +196,25 @@ func (r *run) writes(letters []sending) []pipeline.Write {
 func (r *run) message(s sending) store.DelayedMessage {
 	l := s.Now
 	m := store.DelayedMessage{
-		Handler: l.Handler, Message: l.Message, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Key: l.Key,
+		Handler: l.Handler, Message: l.Message, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Key: r.lane(l),
 		Due: time.Now(), Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1,
 		Content: store.Content{Headers: r.headers(s), Payload: s.content.Payload},
-	}
-	if h, _ := r.opts.Handler(l.Handler); h.Ordering == pipeline.OrderingNone {
-		m.Key = ""
 	}
 	if l.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent { // equal messages share the id, and are not merged
 		m.Copy = fmt.Sprintf("letter/%d", l.ID)
 	}
 	return m
+}
+
+// lane is what orders the letter's message in its handler.
+func (r *run) lane(l *store.DeadLetter) string {
+	switch h, _ := r.opts.Handler(l.Handler); h.Ordering {
+	case pipeline.OrderingNone:
+		return ""
+	case pipeline.OrderingPartition:
+		return broker.PartitionLane(l.Partition)
+	}
+	return l.Key
 }
 
 // told tells which keys are held now.
@@ -216,7 +225,7 @@ func (r *run) told(letters []sending) {
 	keys := make(map[string][]string)
 	for _, l := range letters {
 		if l.State == store.ItemSent {
-			keys[l.Now.Handler] = append(keys[l.Now.Handler], l.Now.Key)
+			keys[l.Now.Handler] = append(keys[l.Now.Handler], r.lane(l.Now))
 		}
 	}
 	for handler, keys := range keys {

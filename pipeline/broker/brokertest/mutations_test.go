@@ -22,9 +22,9 @@ type mutation struct {
 var mutations = []mutation{
 	{"NackLoop", "window.go", "nackPause    = 10 * time.Millisecond", "nackPause    = 0", "NackPausesAndBlocksNoOther"},
 	{"AckWhateverTheHandlerDid", "window.go", "d.claim.end(d, w.handOut(d))", "w.handOut(d); d.claim.end(d, true)", "OnlyWhatIsOpenComesAgain"},
-	{"NoLanes", "claim.go", "return key", `return ""`, "OrderPerKey"},
+	{"NoLanes", "claim.go", "return d.Key", `return ""`, "OrderPerKey"},
 	{"NoLanesSideBySide", "claim.go", "return c.whole", `return ""`, "OrderOfPartition"},
-	{"OneLane", "claim.go", "return key", `return "k"`, "KeysRunSideBySide"},
+	{"OneLane", "claim.go", "return d.Key", `return "k"`, "KeysRunSideBySide"},
 	{"NoBound", "window.go", "make(chan struct{}, sub.InFlight)", "make(chan struct{}, 100*sub.InFlight)", "InFlightIsBoundedByCount"},
 	{"NoBoundOfBytes", "window.go", "if sub.InFlightBytes > 0 {", "if false {", "InFlightIsBoundedByBytes"},
 	{"PauseIsIgnored", "window.go", "if w.holds++; w.holds == 1 {", "if w.holds++; w.holds == 99 {", "PauseAndResume"},

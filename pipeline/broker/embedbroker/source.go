@@ -65,7 +65,7 @@ func (s *source) cursor(ctx context.Context) (*cursor, error) {
 // serve reads until the window drains, and acknowledges until all that runs
 // is done.
 func (s *source) serve(ctx context.Context, w *broker.Window, c *cursor) error {
-	claim := w.Claim(broker.ClaimOptions{Lane: s.sub.Name, MaxSpan: maxSpan})
+	claim := w.Claim(broker.ClaimOptions{MaxSpan: maxSpan})
 	at := c.begin(claim)
 	s.b.log.claims.Store(claim, c)
 	defer s.b.log.claims.Delete(claim)

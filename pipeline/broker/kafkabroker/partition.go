@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 
 	"github.com/IBM/sarama"
@@ -47,7 +46,7 @@ func (p *partition) run() {
 		}
 		return
 	}
-	claim := p.w.Claim(broker.ClaimOptions{Lane: strconv.Itoa(int(p.number)), MaxSpan: maxSpan})
+	claim := p.w.Claim(broker.ClaimOptions{Partition: p.number, MaxSpan: maxSpan})
 	ledger := newLedger(p, claim, start)
 	stop := make(chan struct{})
 	var keeping sync.WaitGroup

@@ -150,7 +150,7 @@ func (r *reader) open() (*consumer, error) {
 	}, func() { _ = c.ch.Close() })
 	switch {
 	case err == nil:
-		c.claim = r.window.Claim(broker.ClaimOptions{Lane: r.queue, MaxSpan: maxSpan})
+		c.claim = r.window.Claim(broker.ClaimOptions{MaxSpan: maxSpan})
 		return c, nil
 	case hasCode(err, amqp.NotFound) && !mayPass(err):
 		return nil, fmt.Errorf("%w: create it, or set provision: create for topic %s", err, r.sub.Topic.Name)
