@@ -44,7 +44,8 @@
 //     message's outcome right before it returns success: pipeline.State shows
 //     how. State is nil where there is no store; New says so then.
 //   - A kind that acts on the world outside sets Effect, and gives the other
-//     side a key that is the same for every try of a message.
+//     side a key that is the same for every try of a message. It gets receipts
+//     by message id then; Kind.Once and package once make that the order's.
 //
 // Test it with package handlertest, and hand it to your main as
 // handlers.Builtin().With(yours).

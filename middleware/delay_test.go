@@ -234,9 +234,11 @@ func TestDelay(t *testing.T) {
 			msg.SetContext(pipeline.WithOrigin(msg.Context(), &pipeline.Origin{Topic: "orders-in", Offset: offset}))
 			return d.Message(msg).Copy
 		}
-		require.Equal(t, copyAt(7), copyAt(7))
-		require.NotEqual(t, copyAt(7), copyAt(8))
-		require.NotEqual(t, copyAt(-1), copyAt(-1))
+		first, again := copyAt(7), copyAt(7)
+		require.Equal(t, first, again, "where it has a place, a repeat is known")
+		require.NotEqual(t, first, copyAt(8))
+		first, again = copyAt(-1), copyAt(-1)
+		require.NotEqual(t, first, again)
 	})
 }
 
@@ -247,8 +249,13 @@ func TestSettle_ParksWhatWasReplayedTooOften(t *testing.T) {
 		limit          int
 		want           string
 	}{
-		{"", "", 2, "dlq"}, {"1", "", 2, "dlq"}, {"2", "", 2, "parking"}, {"3", "", 2, "parking"},
-		{"9", "", 0, "dlq"}, {"many", "", 1, "dlq"}, {"", "leased", 2, "parking"},
+		{"", "", 2, "dlq"},
+		{"1", "", 2, "dlq"},
+		{"2", "", 2, "parking"},
+		{"3", "", 2, "parking"},
+		{"9", "", 0, "dlq"},
+		{"many", "", 1, "dlq"},
+		{"", "leased", 2, "parking"},
 	} {
 		var topic string
 		s := Settle{

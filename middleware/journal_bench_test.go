@@ -1,11 +1,9 @@
 package middleware
 
 import (
-	"context"
 	"log/slog"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -14,12 +12,6 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/journal"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
-
-// shared is a store as several instances share it: the journal has to look at
-// each message's origin.
-type shared struct{ store.Store }
-
-func (shared) Home() string { return "" }
 
 func openJournal(tb testing.TB, s store.Store) *journal.Journal {
 	tb.Helper()
@@ -32,9 +24,10 @@ func openJournal(tb testing.TB, s store.Store) *journal.Journal {
 }
 
 // BenchmarkJournal is what the attempt journal costs a message that is no
-// suspect.
+// suspect, where several instances share the store: it has to look at where
+// each message comes from.
 func BenchmarkJournal(b *testing.B) {
-	h := openJournal(b, shared{openStore(b)}).Handler("prepare", "orders-in")
+	h := openJournal(b, &accused{}).Handler("prepare", "orders-in")
 	nothing := func(*message.Message) ([]*message.Message, error) { return nil, nil }
 	with := Suspects{Journal: h}.Middleware(Journal{Journal: h}.Middleware(nothing))
 	for name, run := range map[string]message.HandlerFunc{"without": nothing, "with": with} {
@@ -54,16 +47,8 @@ func BenchmarkJournal(b *testing.B) {
 }
 
 func TestJournalAllocatesNothing(t *testing.T) {
-	h := openJournal(t, shared{openStore(t)}).Handler("prepare", "orders-in")
+	h := openJournal(t, &accused{}).Handler("prepare", "orders-in")
 	run := Suspects{Journal: h}.Middleware(Journal{Journal: h}.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, nil }))
 	msg, _, _ := incoming(t)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = run(msg) }))
 }
-
-func openStore(testing.TB) store.Store { return noSuspects{} }
-
-// noSuspects is a store that has none.
-type noSuspects struct{ store.Store }
-
-func (noSuspects) ExpireSuspects(context.Context, time.Time) (int, error)       { return 0, nil }
-func (noSuspects) Suspects(context.Context, time.Time) ([]store.Suspect, error) { return nil, nil }

@@ -88,6 +88,7 @@ func TestLog(t *testing.T) {
 		msg, outcome, _ := incoming(t)
 		_, err := around(func(*message.Message) ([]*message.Message, error) { return nil, pipeline.Permanent(errBoom) })(msg)
 		require.NoError(t, err)
+		require.Len(t, held, 1)
 		require.Contains(t, <-held, "write to the message log")
 		require.Equal(t, pipeline.ResultDead, outcome.Result)
 		require.Len(t, b.entries, 1, "it is there when the message is done, not later")
@@ -108,7 +109,11 @@ func TestLog(t *testing.T) {
 			_, err := around(func(*message.Message) ([]*message.Message, error) { return nil, pipeline.Permanent(errBoom) })(msg)
 			done <- err
 		}()
-		<-held
+		select {
+		case <-held:
+		case err := <-done:
+			require.Failf(t, "not held", "%v", err)
+		}
 		stop(pipeline.ErrStopping)
 		require.ErrorIs(t, <-done, pipeline.ErrStopping)
 	})

@@ -143,16 +143,16 @@ func (e *effect) finish() pipeline.Write {
 	})
 }
 
-// giveBack records how far a message got that has no outcome. Where Waybill
-// stops, its broker keeps it, and a stop is not a crash after which nobody
-// knows; where it is handled anew, the effect is begun anew, too.
+// giveBack records how far a message got that leaves without an outcome: where
+// Waybill stops, or another instance has it, which is no crash after which
+// nobody knows; and where it is handled anew, and so is its effect.
 func (e *effect) giveBack(msg *message.Message) {
-	stopped := e.outcome.Result == pipeline.ResultStopped
-	if e.cut || !stopped && e.outcome.Result != "" {
+	result := e.outcome.Result
+	if e.cut || result == pipeline.ResultOK || result == pipeline.ResultDead || result == pipeline.ResultDelayed {
 		return
 	}
 	write := e.Store.FreeReceipt(e.key, e.Owner)
-	if stopped && e.done {
+	if e.done && result != "" {
 		write = e.finish()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(msg.Context()), giveBackTimeout)

@@ -26,6 +26,8 @@ type Kind struct {
 	// have a topic for each. Nil: it writes the same to whatever outputs `to:`
 	// has, or to its plain topic, or to nothing.
 	Outputs func(config any) []string
+	// Optional names further outputs, which it writes to where `to:` has them.
+	Optional []string
 	// NewConfig returns a pointer to the kind's config with its defaults set.
 	// The loader decodes `with:` into it; yaml tags name the keys, doc tags
 	// say what they mean. If it implements Validator, that is called too.

@@ -40,8 +40,8 @@ type Outcome struct {
 	finally  []func()
 }
 
-// Finally adds what to do when the message is settled, given back to its broker
-// because Waybill stops, or handled anew: Result says which, "" the last.
+// Finally adds what to do when nothing is left to do of the message, whatever
+// Result it has, or when it is handled anew: it has none then.
 func (o *Outcome) Finally(f func()) { o.finally = append(o.finally, f) }
 
 // End does what Finally added, the last first. Who made the Outcome calls it

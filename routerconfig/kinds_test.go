@@ -23,7 +23,7 @@ func testKinds() pipeline.Kinds {
 			NewConfig: func() any { return newCutConfig() }, New: noHandler,
 		},
 		pipeline.Kind{
-			Name: "fork", Doc: "Writes to named outputs.", Outputs: forkOutputs,
+			Name: "fork", Doc: "Writes to named outputs.", Outputs: forkOutputs, Optional: []string{"spare"},
 			NewConfig: func() any { return &forkConfig{Names: []string{"left", "right"}} }, New: noHandler,
 		},
 		pipeline.Kind{

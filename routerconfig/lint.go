@@ -83,7 +83,7 @@ func (l *linter) handler(p pointer, h pipeline.Handler) {
 		return
 	}
 	for _, output := range sorted(h.To) {
-		if !slices.Contains(names, output) {
+		if !slices.Contains(names, output) && !slices.Contains(kind.Optional, output) {
 			l.warnf(p.key("to").key(output), "remove it", "the kind %s never writes to this output", h.Kind)
 		}
 	}

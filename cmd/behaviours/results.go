@@ -124,7 +124,7 @@ func (r *results) leaves() []test {
 
 // named finds the ID at the beginning of a subtest's name; go test has put
 // underscores in the place of spaces.
-var named = regexp.MustCompile(`^([0-9]-[A-Z]?[0-9]+)(?:[^0-9A-Za-z]|$)`)
+var named = regexp.MustCompile(`^((?:[0-9]-[A-Z]?|X)[0-9]+)(?:[^0-9A-Za-z]|$)`)
 
 // ids returns the rows that a test is about: its own name's, and those of the
 // tests that it stands in.

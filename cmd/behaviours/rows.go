@@ -24,9 +24,9 @@ type row struct {
 // counts reports whether the row needs a test now.
 func (r row) counts() bool { return r.since != "" && r.since[0] >= '0' && r.since[0] <= '9' }
 
-// idText is what a row's ID looks like: a digit for the section, then letters
+// idText is what a row's ID looks like: a digit for the section or an X, then letters
 // and digits.
-var idText = regexp.MustCompile(`^[0-9]-[A-Z]?[0-9]+$`)
+var idText = regexp.MustCompile(`^([0-9]-[A-Z]?|X)[0-9]+$`)
 
 // parseRows reads the Markdown of the checklist: sections are headings of
 // level 2, rows are lines of tables whose header has the columns ID, Since and

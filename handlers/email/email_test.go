@@ -112,6 +112,37 @@ func TestSMTP(t *testing.T) {
 	})
 }
 
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	p := new(post).start(t)
+
+	t.Run("2-41 with once the Message-ID is the order's, in whatever message it comes", func(t *testing.T) {
+		t.Parallel()
+		h := start(t, p, p.with("starttls", toEmail+"once: [/orderId]\n"))
+		other := handlertest.Message(order, pipeline.MetaIDSource, pipeline.IDSourceContent)
+		other.UUID = "msg-2"
+		send(t, h, order)
+		_, err := h.Handle(other)
+		require.NoError(t, err)
+		first, _ := p.received()[0].parse(t)
+		second, _ := p.received()[1].parse(t)
+		require.Equal(t, first.Get("Message-Id"), second.Get("Message-Id"))
+	})
+	t.Run("wrong values are refused", func(t *testing.T) {
+		t.Parallel()
+		_, err := handlertest.New(t, email.Kind(), handlertest.Params{With: "once: [orderId]\non_unknown: hope"})
+		require.ErrorContains(t, err, "/once/0")
+		require.ErrorContains(t, err, "send, dead_letter")
+	})
+	t.Run("simulated mails leave no receipt, which would keep real ones from being sent", func(t *testing.T) {
+		t.Parallel()
+		config := email.NewConfig()
+		require.Nil(t, email.Kind().Once(config))
+		config.Mode = email.ModeSMTP
+		require.Nil(t, email.Kind().Once(config).Doubt, "by default a mail in doubt is sent again")
+	})
+}
+
 func TestMessageID(t *testing.T) {
 	t.Parallel()
 	p := new(post).start(t)

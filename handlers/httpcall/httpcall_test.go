@@ -113,6 +113,21 @@ func TestRequest(t *testing.T) {
 		}
 		require.Len(t, w.requests(), 3)
 	})
+	t.Run("2-41 with once the key is the order's, in whatever message it comes", func(t *testing.T) {
+		t.Parallel()
+		w := open(t, fine)
+		h := start(t, to(w)+"\nonce: [/missing, /orderId]")
+		other := handlertest.Message(payload, pipeline.MetaIDSource, pipeline.IDSourceContent)
+		other.UUID = "msg-2"
+		handle(t, h, handlertest.Message(payload))
+		handle(t, h, other)
+		handle(t, h, handlertest.Message("{}"))
+		for i, want := range []string{"ORD-1:call_http", "ORD-1:call_http", "msg-1:call_http"} {
+			require.Equal(t, want, w.requests()[i].header.Get("Idempotency-Key"))
+		}
+		_, err := handlertest.New(t, httpcall.Kind(), handlertest.Params{With: to(w) + "\nonce: [orderId]"})
+		require.ErrorContains(t, err, "/once/0")
+	})
 	t.Run("a message without an id of its own has no key, since equal orders would share it", func(t *testing.T) {
 		t.Parallel()
 		w := open(t, fine)

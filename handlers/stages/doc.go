@@ -20,7 +20,7 @@
 //	  with: {when: 'true'}
 //	track:
 //	  kind: track_stages
-//	  from: fulfilment         # key: [/orderId, /order_id]
+//	  from: fulfilment         # key: [/order_id, /orderId, /orderid, /id]
 //	  to: {completed: completed-orders, errors: stage-errors}
 //	  ordering: key
 //	  overtake: true

@@ -20,6 +20,7 @@ func Kind() pipeline.Kind {
 			"An event for a job or a stage that the order does not have goes to the output `errors`, or is a dead letter where there is none. " +
 			"One that comes before its order, or before its turn, is tried again as `retry` says.",
 		Outputs:   func(any) []string { return []string{outputCompleted} },
+		Optional:  []string{outputErrors},
 		NewConfig: func() any { return NewConfig() },
 		New:       newTracker,
 	}

@@ -279,7 +279,8 @@ func TestNew_NeedsWhatItWorksWith(t *testing.T) {
 	require.ErrorContains(t, err, "there is no store: set store in the config")
 	_, err = handlertest.New(t, Kind(), handlertest.Params{Outputs: []string{"completed", "error"}, State: &handlertest.State{}})
 	require.ErrorContains(t, err, `no output "error": it has completed and errors`)
-	require.Equal(t, []string{"completed"}, Kind().Outputs(NewConfig()), "errors may be left out")
+	require.Equal(t, []string{"completed"}, Kind().Outputs(NewConfig()))
+	require.Equal(t, []string{"errors"}, Kind().Optional)
 }
 
 var quiet = slog.New(slog.DiscardHandler)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -108,7 +109,7 @@ func (s fakeSource) Run(ctx context.Context, w *broker.Window) error {
 				mu.Lock()
 				ids[pos] = msg.UUID
 				mu.Unlock()
-				if claim.Deliver(intake, broker.Delivery{Message: msg, Position: pos, Origin: &pipeline.Origin{Topic: "in", Offset: pos}}) != nil {
+				if claim.Deliver(intake, broker.Delivery{Message: msg, Key: msg.Metadata.Get(pipeline.MetaPartitionKey), Position: pos, Origin: &pipeline.Origin{Topic: "in", Offset: pos}}) != nil {
 					return
 				}
 			case <-intake.Done():
@@ -148,6 +149,12 @@ type rig struct {
 
 func newRig(t *testing.T, kind message.HandlerFunc, change func(*pipeline.Handler)) *rig {
 	t.Helper()
+	return newRigWith(t, nil, kind, change)
+}
+
+// newRigWith is newRig with a store.
+func newRigWith(t *testing.T, s store.Store, kind message.HandlerFunc, change func(*pipeline.Handler)) *rig {
+	t.Helper()
 	h := pipeline.Handler{
 		Name: "work", Kind: "test", From: "in", To: map[string]string{"": "out"}, DeadLetter: "in.work.dlq",
 		Concurrency: 2, InFlight: 4, Ordering: pipeline.OrderingNone,
@@ -171,6 +178,7 @@ func newRig(t *testing.T, kind message.HandlerFunc, change func(*pipeline.Handle
 			New: func(pipeline.Env, any) (message.HandlerFunc, error) { return kind, nil },
 		}),
 		Brokers: map[string]broker.Broker{"main": r.fake},
+		Store:   s,
 		Log:     slog.New(slog.DiscardHandler),
 		Metrics: r.metrics,
 	})

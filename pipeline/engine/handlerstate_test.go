@@ -20,7 +20,7 @@ import (
 
 // oneDocument is a store of it alone, whose faults a test sets.
 type oneDocument struct {
-	store.Store
+	cellar
 	mu      sync.Mutex
 	saved   []store.SaveParams
 	refuse  error
@@ -66,6 +66,14 @@ func (s *oneDocument) ExpireDocuments(_ context.Context, limit int) (int, error)
 	n := min(limit, s.overdue)
 	s.overdue -= n
 	return n, nil
+}
+
+func (s *oneDocument) CountDelayed(context.Context) (map[string]store.DelayedCount, error) {
+	return nil, nil
+}
+
+func (s *oneDocument) NextDue(context.Context, string) (at time.Time, ok bool, err error) {
+	return time.Time{}, false, nil
 }
 
 // times is how often it was asked to delete.

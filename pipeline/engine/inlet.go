@@ -145,9 +145,9 @@ func (i *inlet) turn(ctx context.Context, w *broker.Window, hand *hand) bool {
 
 // lease leases up to n messages that are due, or says when to look again.
 func (i *inlet) lease(ctx context.Context, n int) ([]store.Lease, time.Duration, error) {
-	at, any, err := i.store.NextDue(ctx, i.handler)
+	at, ok, err := i.store.NextDue(ctx, i.handler)
 	switch {
-	case err != nil || !any:
+	case err != nil || !ok:
 		return nil, inletPoll, err
 	case time.Until(at) > 0:
 		return nil, min(time.Until(at), inletPoll), nil

@@ -20,9 +20,9 @@ import (
 // has one owner, the instance whose broker hands out its messages: what it
 // delays itself it knows, and what others have delayed before it took over it
 // loads with the first message of a claim. Others may retry a message of the
-// key meanwhile, but never add one. And the owner handles one message of the
-// key at a time, in its lane, so between asking and running or delaying nobody
-// of the same key gets in. When the last one in the store has ended, by
+// key meanwhile, but only a replay adds one, and says so (Requeued). And the
+// owner handles one message of the key at a time, in its lane, so between
+// asking and running or delaying nobody of the same key gets in. When the last one in the store has ended, by
 // whomever, the next answer is no, and the key is forgotten.
 type order struct {
 	handler string
@@ -32,8 +32,8 @@ type order struct {
 	loading sync.Mutex // one load is enough for all who want one
 
 	mu     sync.RWMutex
-	loaded time.Time           // when the latest load began
-	keys   map[string]struct{} // that may be held
+	loaded time.Time      // when the latest load began
+	keys   map[string]int // that may be held, and how often somebody said so
 }
 
 // ordered reports whether a message of h in the store may hold up others.
@@ -47,7 +47,7 @@ func (e *Engine) newOrder(r *route, holder middleware.Holder) *order {
 	if h := r.handler; e.opts.Store == nil || !ordered(h) {
 		return nil
 	}
-	return &order{handler: r.handler.Name, store: e.opts.Store, holder: holder, keys: make(map[string]struct{})}
+	return &order{handler: r.handler.Name, store: e.opts.Store, holder: holder, keys: make(map[string]int)}
 }
 
 // Middleware wraps h.
@@ -77,16 +77,16 @@ func (o *order) holds(msg *message.Message, begun time.Time, lane string) (held 
 	if lane == "" {
 		return false, nil
 	}
-	known, may := o.known(begun, lane)
+	known, said := o.known(begun, lane)
 	if !known {
 		if err := o.holder.Until(msg, "ask the store which keys are held", func(ctx context.Context) error {
 			return o.load(ctx, begun)
 		}); err != nil {
 			return false, err
 		}
-		_, may = o.known(begun, lane)
+		_, said = o.known(begun, lane)
 	}
-	if !may {
+	if said == 0 {
 		return false, nil
 	}
 	err = o.holder.Until(msg, "ask the store whether the key is held", func(ctx context.Context) (err error) {
@@ -94,18 +94,17 @@ func (o *order) holds(msg *message.Message, begun time.Time, lane string) (held 
 		return err
 	})
 	if err == nil && !held {
-		o.forget(lane)
+		o.forget(lane, said)
 	}
 	return held, err
 }
 
-// known reports whether keys were loaded since the claim began, and whether
-// the lane may be held.
-func (o *order) known(begun time.Time, lane string) (known, may bool) {
+// known reports whether keys were loaded since the claim began, and how often
+// somebody said that the lane may be held.
+func (o *order) known(begun time.Time, lane string) (known bool, said int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	_, may = o.keys[lane]
-	return begun.Before(o.loaded), may
+	return begun.Before(o.loaded), o.keys[lane]
 }
 
 // load adds the keys that are held now, unless somebody did since begun.
@@ -123,7 +122,7 @@ func (o *order) load(ctx context.Context, begun time.Time) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, key := range keys {
-		o.keys[key] = struct{}{}
+		o.keys[key]++
 	}
 	o.loaded = began
 	return nil
@@ -136,11 +135,15 @@ func (o *order) add(lane string) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.keys[lane] = struct{}{}
+	o.keys[lane]++
 }
 
-func (o *order) forget(lane string) {
+// forget drops a lane that the store was asked about when it had been said to
+// be held so often. What a replay has added meanwhile stays.
+func (o *order) forget(lane string, said int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.keys, lane)
+	if o.keys[lane] == said {
+		delete(o.keys, lane)
+	}
 }

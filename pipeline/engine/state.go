@@ -92,17 +92,26 @@ func (r *route) state() HandlerState {
 
 func (d *DrainState) reason() string { return fmt.Sprintf("draining broker %s: %s", d.Broker, d.Why) }
 
+// Waits says what of the handler's messages waits in the store.
+func (h HandlerState) Waits() []string {
+	var notes []string
+	if n := h.Delayed.Waiting; n > 0 {
+		notes = append(notes, fmt.Sprintf("%d delayed messages wait in the store", n))
+	}
+	if n := h.Delayed.Parked; n > 0 {
+		notes = append(notes, fmt.Sprintf("%d keys are held by dead letters, until they are replayed or archived", n))
+	}
+	return notes
+}
+
 // Notes lists what a person may want to know of a pipeline that is ready: how
 // much waits in the store, and how much is left on brokers that topics are
 // moving away from.
 func (s State) Notes() []string {
 	var notes []string
 	for _, h := range s.Handlers {
-		if n := h.Delayed.Waiting; n > 0 {
-			notes = append(notes, fmt.Sprintf("handler %s: %d delayed messages wait in the store", h.Name, n))
-		}
-		if n := h.Delayed.Parked; n > 0 {
-			notes = append(notes, fmt.Sprintf("handler %s: %d keys are held by dead letters, until they are replayed or archived", h.Name, n))
+		for _, note := range h.Waits() {
+			notes = append(notes, fmt.Sprintf("handler %s: %s", h.Name, note))
 		}
 		switch d := h.Draining; {
 		case d == nil:

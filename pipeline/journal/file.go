@@ -16,9 +16,6 @@ const (
 	headSize = slotSize
 )
 
-// errNoMap is why a file is not mapped where the system has no such thing.
-var errNoMap = errors.New("this system maps no files")
-
 // left is what the process before has left in its file.
 type left struct {
 	known bool   // there was such a file, and all of it was there

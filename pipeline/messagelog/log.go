@@ -22,7 +22,7 @@ type Options struct {
 	Config   pipeline.MessageLog
 	Instance string // names this process in the log
 	Store    store.Log
-	Metrics  prometheus.Registerer
+	Metrics  prometheus.Registerer  // may be nil
 	Trouble  func(error)            // is told why the retention does not work; may be nil
 	Writer   store.LogWriterOptions // the zero value: its defaults
 }
@@ -47,13 +47,17 @@ func New(opts Options) *Log {
 		config: opts.Config, instance: opts.Instance,
 		writer: store.NewLogWriter(opts.Store, opts.Writer), running: make(map[*Handling]struct{}),
 	}
+	unlogged := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "waybill_log_unlogged_total",
+		Help: "Messages that succeeded and are not in the message log, as its store was slow or away.",
+	}, func() float64 { return float64(l.Unlogged()) })
+	trimmed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "waybill_log_trimmed_total", Help: "Entries of the message log that its retention has deleted.",
+	}, []string{"state"})
 	if opts.Metrics != nil {
-		opts.Metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "waybill_log_unlogged_total",
-			Help: "Messages that succeeded and are not in the message log, as its store was slow or away.",
-		}, func() float64 { return float64(l.Unlogged()) }))
+		opts.Metrics.MustRegister(unlogged, trimmed)
 	}
-	t := trimmer{log: opts.Store, rules: rulesOf(opts.Config), trouble: opts.Trouble}
+	t := trimmer{log: opts.Store, rules: rulesOf(opts.Config), trouble: opts.Trouble, trimmed: trimmed}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	l.trimming.Go(func() { t.run(ctx) })

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
@@ -18,6 +20,7 @@ type trimmer struct {
 	log     store.Log
 	rules   []trimRule
 	trouble func(error)
+	trimmed *prometheus.CounterVec // by state
 }
 
 // trimRule bounds one state.
@@ -62,6 +65,7 @@ func (t trimmer) trim(ctx context.Context, r trimRule) error {
 	}
 	for ctx.Err() == nil && (r.age > 0 || r.bytes > 0) {
 		gone, err := t.log.TrimLog(ctx, rule)
+		t.trimmed.WithLabelValues(string(r.state)).Add(float64(gone))
 		if err != nil || gone == 0 {
 			return err
 		}

@@ -154,7 +154,7 @@ func TestLetter_Foreign(t *testing.T) {
 			message.Metadata{"ce_knativeerrordest": "http://shop/orders", "ce_knativeerrorcode": "503", "ce_knativeerrordata": "ZG93bg=="},
 			store.DeadLetter{Topic: "http://shop/orders", Reason: pipeline.ReasonUnavailable, ErrorType: "HTTP 503", Error: "HTTP 503: down"},
 		},
-		"Watermill": {
+		"1-11 a message of another system is adopted, here Watermill": {
 			message.Metadata{"reason_poisoned": "boom", "topic_poisoned": "orders", "handler_poisoned": "work", "subscriber_poisoned": "amqp"},
 			store.DeadLetter{Topic: "orders", Subscription: "work", Reason: pipeline.ReasonInternal, Error: "boom"},
 		},
@@ -162,7 +162,7 @@ func TestLetter_Foreign(t *testing.T) {
 			message.Metadata{"colour": "blue"},
 			store.DeadLetter{Reason: pipeline.ReasonInternal, ErrorType: Unrouted, Error: "no header says why it died"},
 		},
-		"X7 one without headers, too": {
+		"1-10 one without a single header is not ignored": {
 			nil, store.DeadLetter{Reason: pipeline.ReasonInternal, ErrorType: Unrouted, Error: "no header says why it died"},
 		},
 	} {

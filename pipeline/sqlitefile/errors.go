@@ -31,12 +31,13 @@ func isFatal(err error) bool {
 	return isDamage(err)
 }
 
-// errDamaged is the file being no longer what was written to it.
-var errDamaged = errors.New("the file is damaged")
+// ErrDamaged is what a file says that is no longer what was written to it, at
+// Open or later. The error says what to do.
+var ErrDamaged = errors.New("the file is damaged")
 
 func isDamage(err error) bool {
 	c := code(err)
-	return c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB || errors.Is(err, errDamaged)
+	return c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB || errors.Is(err, ErrDamaged)
 }
 
 // restore is the next step where a file is damaged.
@@ -58,7 +59,7 @@ func mark(path string, err error) error {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		err = fmt.Errorf("%w: another program has locked %s: let it end, writing goes on by itself", err, path)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		err = fmt.Errorf("%w: %w: %s", errDamaged, err, restore(path))
+		err = fmt.Errorf("%w: %w: %s", ErrDamaged, err, restore(path))
 	}
 	return pipeline.WithReason(err, pipeline.ReasonUnavailable)
 }
@@ -77,7 +78,7 @@ func (f *File) Mark(err error) error {
 
 // Damaged is Mark for what only its caller can see to be damage.
 func (f *File) Damaged(err error) error {
-	return f.Mark(pipeline.WithReason(fmt.Errorf("%w: %w: %s", errDamaged, err, restore(f.path)), pipeline.ReasonUnavailable))
+	return f.Mark(pipeline.WithReason(fmt.Errorf("%w: %w: %s", ErrDamaged, err, restore(f.path)), pipeline.ReasonUnavailable))
 }
 
 // Damage is why the file takes no more writes until it is opened anew: what it

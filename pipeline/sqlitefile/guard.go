@@ -40,7 +40,7 @@ func newGuard(path string) (_ *guard, err error) {
 }
 
 // errReplaced: what is at the path is not what is open.
-var errReplaced = fmt.Errorf("%w: it was replaced or removed while it was in use", errDamaged)
+var errReplaced = fmt.Errorf("%w: it was replaced or removed while it was in use", ErrDamaged)
 
 // check costs three system calls, which are little beside a commit's fsync.
 func (g *guard) check() error {
@@ -49,7 +49,7 @@ func (g *guard) check() error {
 	}
 	var begin [16]byte
 	if _, err := g.head.ReadAt(begin[:], 0); err != nil || string(begin[:]) != magic {
-		return fmt.Errorf("%w: it was overwritten: %s", errDamaged, restore(g.path))
+		return fmt.Errorf("%w: it was overwritten: %s", ErrDamaged, restore(g.path))
 	}
 	return nil
 }

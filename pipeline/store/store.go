@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/waybill-dev/waybill/pipeline"
@@ -45,6 +46,8 @@ type Options struct {
 	// Now is the clock. Nil: the store's own, see the package comment. Tests
 	// set it.
 	Now func() time.Time
+	// Log is told what the store has mended by itself. Nil: nobody is.
+	Log *slog.Logger
 }
 
 // Content is what a message says: its headers and its bytes.

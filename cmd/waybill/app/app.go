@@ -42,6 +42,7 @@ type App struct {
 	metrics  *prometheus.Registry
 	brokers  map[string]broker.Broker
 	store    store.Store
+	probe    *storeProbe
 	archiver *replay.Archiver
 	journal  *journal.Journal
 	messages *messagelog.Log // nil: message_log.mode is off
@@ -87,10 +88,12 @@ func (a *App) setup() error {
 		return err
 	}
 	a.onStop("brokers", func(context.Context) error { return closeBrokers(a.brokers) })
-	if a.store, err = openStore(a.pipeline); err != nil {
+	if a.store, err = openStore(a.pipeline, a.log); err != nil {
 		return err
 	}
 	a.onStop("store", func(context.Context) error { return a.store.Close() })
+	a.probe = newStoreProbe(a.store, a.brokers, a.log)
+	a.onStop("store's probe", a.probe.stop)
 	a.archiver = replay.NewArchiver(replay.ArchiverOptions{
 		Pipeline: a.pipeline, Brokers: a.brokers, Store: a.store, Log: a.log, Metrics: a.metrics,
 		AwaitBroker: func(ctx context.Context, name string) error { return a.engine.AwaitBroker(ctx, name) },
@@ -118,10 +121,14 @@ func (a *App) setup() error {
 		Replays:  a.replays,
 		Topic:    a.topic,
 		Broker:   func(name string) (broker.Broker, bool) { b, ok := a.brokers[name]; return b, ok },
-		Problems: func() []string { return append(a.engine.State().Problems(), a.archiver.Problems()...) },
-		Notes:    a.notes,
-		Inspect:  func(ctx context.Context) ([]dashboard.Report, error) { return inspect(ctx, a.pipeline, a.brokers), nil },
-		Log:      a.log,
+		Problems: func() []string {
+			return slices.Concat(a.engine.State().Problems(), a.archiver.Problems(), a.probe.problems())
+		},
+		Notes: a.notes,
+		Inspect: func(ctx context.Context) ([]dashboard.Report, error) {
+			return withWaits(inspect(ctx, a.pipeline, a.brokers), a.engine.State()), nil
+		},
+		Log: a.log,
 	}))
 }
 
@@ -150,6 +157,7 @@ func (a *App) Start() {
 	a.engine.Start()
 	a.archiver.Start()
 	a.replays.Start()
+	a.probe.start()
 }
 
 // Failed fires when the pipeline can never run as configured.

@@ -16,6 +16,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/broker/kafkabroker"
 	"github.com/waybill-dev/waybill/pipeline/broker/rabbitbroker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
+	"github.com/waybill-dev/waybill/pipeline/engine"
 )
 
 // drivers is where a driver's name becomes code.
@@ -100,6 +101,23 @@ func inspectOne(ctx context.Context, p pipeline.Pipeline, name string, b broker.
 		r.Problems = append(r.Problems, err.Error())
 	}
 	return r
+}
+
+// withWaits notes beside each subscription what of its handler waits in the
+// store.
+func withWaits(reports []dashboard.Report, state engine.State) []dashboard.Report {
+	for _, r := range reports {
+		for i := range r.Subscriptions {
+			for _, h := range state.Handlers {
+				if s := &r.Subscriptions[i]; s.Name == h.Group {
+					for _, note := range h.Waits() {
+						s.Notes = append(s.Notes, h.Name+": "+note)
+					}
+				}
+			}
+		}
+	}
+	return reports
 }
 
 // noteMoves says of the subscriptions on a broker which are only there to be

@@ -128,6 +128,10 @@ func TestDelayed(t *testing.T) {
 					_, text := s.get("/ready")
 					return strings.Contains(text, "handler work: 3 delayed messages wait in the store")
 				}, "/ready says what waits")
+				_, report, _ := s.run("", "doctor")
+				require.Contains(t, report, "note: work: 3 delayed messages wait in the store")
+				_, text := s.get("/metrics")
+				require.Contains(t, text, `waybill_delayed_messages{handler="work"} 3`)
 				require.Zero(t, w.called("a2"))
 				require.Equal(t, []string{"b1", "b2"}, w.of("b"))
 				w.set("a1", 0)
@@ -138,7 +142,7 @@ func TestDelayed(t *testing.T) {
 				for _, id := range []string{"a2", "a3", "a4", "b1"} {
 					require.Equal(t, 1, w.called(id), id)
 				}
-				_, text := s.get("/metrics")
+				_, text = s.get("/metrics")
 				require.Contains(t, text, `waybill_retries_total{handler="work",kind="delayed"}`)
 				require.NotEqual(t, "0", s.processed("delayed"))
 			})

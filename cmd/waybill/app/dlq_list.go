@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -75,18 +76,9 @@ func (c *cli) list(ctx context.Context, a *api, filter store.Filter, n int, out 
 	return render(c.out, out, all, all.Letters, func(w io.Writer) {
 		fmt.Fprintln(w, "ID\tSTATE\tHANDLER\tREASON\tLAST FAILURE\tKEY\tERROR")
 		for _, l := range all.Letters {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.State, l.Handler, l.Reason, l.Last.Format(time.RFC3339), cell(l.Key, 20), cell(l.Error, 100))
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.State, l.Handler, l.Reason, l.Last.Format(time.RFC3339), oneLine(l.Key, 20), oneLine(l.Error, 100))
 		}
 	})
-}
-
-// cell is text for a cell of a table.
-func cell(text string, n int) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if cut := []rune(text); len(cut) > n {
-		text = string(cut[:n-1]) + "…"
-	}
-	return text
 }
 
 func (c *cli) dlqGroupsCommand() *cobra.Command {
@@ -140,14 +132,14 @@ func groupTable(w io.Writer, groups []dashboard.LetterGroup) {
 	fmt.Fprintln(w, "GROUP\tHANDLER\tDEAD\tREPLAYING\tARCHIVED\tREASON\tLAST FAILURE\tERROR\tNOTE")
 	for _, g := range groups {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", g.Fingerprint, g.Handler, g.Counts[store.Dead], g.Counts[store.Replaying],
-			g.Counts[store.Archived], g.Reason, g.Last.Format(time.RFC3339), cell(g.Error, 80), cell(g.Note, 40))
+			g.Counts[store.Archived], g.Reason, g.Last.Format(time.RFC3339), oneLine(g.Error, 80), oneLine(g.Note, 40))
 	}
 }
 
 func valueTable(w io.Writer, by string, values []dashboard.ValueGroup) {
 	fmt.Fprintf(w, "%s\tLETTERS\tFIRST FAILURE\tLAST FAILURE\n", strings.ToUpper(by))
 	for _, v := range values {
-		value := cell(v.Value, 60)
+		value := oneLine(v.Value, 60)
 		if v.Missing {
 			value = "(none)"
 		}
@@ -200,7 +192,7 @@ func (c *cli) dlqShowCommand() *cobra.Command {
 func letterTable(w io.Writer, l dashboard.Letter) {
 	line := func(name string, value any) {
 		if text := fmt.Sprint(value); text != "" {
-			fmt.Fprintf(w, "%s:\t%s\n", name, text)
+			fmt.Fprintf(w, "%s:\t%s\n", name, oneLine(text, wide))
 		}
 	}
 	line("dead letter", l.ID)
@@ -228,8 +220,19 @@ func letterTable(w io.Writer, l dashboard.Letter) {
 	for _, name := range slices.Sorted(maps.Keys(content.Headers)) {
 		line("header "+fmt.Sprintf("%+q", name), fmt.Sprintf("%+q", content.Headers[name]))
 	}
-	if l.Stack != "" {
-		fmt.Fprintf(w, "\n%s\n", strings.TrimRight(l.Stack, "\n"))
+	for _, text := range []string{l.Stack, string(content.Payload)} {
+		if text != "" {
+			fmt.Fprintf(w, "\n%s\n", onTerminal(strings.TrimRight(text, "\n")))
+		}
 	}
-	fmt.Fprintf(w, "\n%s\n", content.Payload)
+}
+
+// onTerminal leaves out of text what would steer a terminal.
+func onTerminal(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
 }

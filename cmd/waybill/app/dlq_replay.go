@@ -186,7 +186,7 @@ func (r *replayCommand) show(ctx context.Context, a *api, sel dashboard.Selectio
 			fmt.Fprintf(w, "read from:\t%s\t%d\n", t.Name, t.Count)
 		}
 		for _, l := range sel.Sample {
-			fmt.Fprintf(w, "letter %d:\t%s\tkey %s\t%s\n", l.ID, cell(l.Message, 36), cell(l.Key, 20), cell(l.Error, 60))
+			fmt.Fprintf(w, "letter %d:\t%s\tkey %s\t%s\n", l.ID, oneLine(l.Message, 36), oneLine(l.Key, 20), oneLine(l.Error, 60))
 		}
 	})
 	if err != nil || r.request.Transform == "" {

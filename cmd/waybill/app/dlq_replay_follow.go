@@ -148,7 +148,7 @@ func replayTable(w io.Writer, runs []dashboard.Replay) {
 	fmt.Fprintln(w, "REPLAY\tSTATE\tLETTERS\tPENDING\tUNDER WAY\tCOMPLETED\tDEAD AGAIN\tSKIPPED\tBY\tSTARTED\tWHY")
 	for _, r := range runs {
 		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", r.ID, r.State, r.Count, r.Pending, r.Sent, r.Completed, r.Dead, r.Skipped,
-			r.By, r.Started.Format(time.RFC3339), cell(r.Why, 40))
+			r.By, r.Started.Format(time.RFC3339), oneLine(r.Why, 40))
 	}
 }
 

@@ -32,7 +32,7 @@ type desk struct {
 func stores(t *testing.T) map[string]string {
 	all := map[string]string{"sqlite": ""}
 	if !testing.Short() {
-		all["postgres"] = fmt.Sprintf("store: {url: %q}\n", postgres(t))
+		all["postgres"] = fmt.Sprintf("store: {url: %q}\n", postgresSchema(t))
 	}
 	return all
 }
@@ -328,7 +328,7 @@ func isolated(t *testing.T, line string) string {
 	if line == "" {
 		return line
 	}
-	return fmt.Sprintf("store: {url: %q}\n", postgres(t))
+	return fmt.Sprintf("store: {url: %q}\n", postgresSchema(t))
 }
 
 // TestDLQ: the commands, on a store that nobody runs on.

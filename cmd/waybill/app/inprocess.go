@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,10 +44,14 @@ func (c *cli) reachAPI() (*api, error) {
 	if remote != nil {
 		return &api{client: remote, running: true}, nil
 	}
-	if err := os.MkdirAll(p.Data, 0o750); err != nil {
-		return nil, exit(exitFailure, fmt.Errorf("make data folder: %w", err))
+	if err := makeData(p); err != nil {
+		return nil, exit(exitFailure, err)
 	}
-	s, err := openStore(p)
+	log, err := c.quiet()
+	if err != nil {
+		return nil, err
+	}
+	s, err := openStore(p, log)
 	if err != nil {
 		return nil, exit(codeOfReason(err), err)
 	}

@@ -179,7 +179,7 @@ func TestArchiver_StoreAway(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			proxy, store := awayable(t)
-			config := unique(fmt.Sprintf(passing, brokers, failingWith)) + fmt.Sprintf("store: {url: %q}\n", store)
+			config := unique(fmt.Sprintf(passing, brokers, failingWith)) + fmt.Sprintf("store: {url: %q}\nmessage_log: {mode: \"off\"}\n", store) // the log would hold the handler
 			s := begin(t, config)
 			in, _ := topics(config)
 			s.publish(in, "no JSON 0")
@@ -214,7 +214,7 @@ func awayable(t *testing.T) (*toxiproxy.Proxy, string) {
 	if testing.Short() {
 		t.Skip("needs PostgreSQL")
 	}
-	u, err := url.Parse(postgres(t))
+	u, err := url.Parse(postgresSchema(t))
 	require.NoError(t, err)
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	proxy := toxiproxy.NewProxy(server, "postgres", "127.0.0.1:0", u.Host)

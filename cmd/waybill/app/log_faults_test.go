@@ -113,6 +113,8 @@ func TestRows_MessageLogRetention(t *testing.T) {
 			s.open()
 			s.eventually(func() bool { return len(s.searchLog()) == 1 }, "it goes")
 			require.Equal(t, dead, s.searchLog()[0].Message)
+			_, text := s.get("/metrics")
+			require.Contains(t, text, `waybill_log_trimmed_total{state="COMPLETED"} 1`)
 		})
 	})
 }

@@ -159,6 +159,8 @@ func messageLogRows(t *testing.T, config func(*testing.T, string) string) {
 		require.Equal(t, "1", e.Attempts[0].Lines[0].Attrs["n"])
 		require.Equal(t, `{"k": "a"}`, *e.Payload)
 		require.Equal(t, "north", e.Headers["tenant"])
+		require.Len(t, s.searchLog("--header", "tenant=north", "--key", "a", "--topic", in), 1)
+		require.Empty(t, s.searchLog("--header", "tenant=south"))
 	})
 
 	t.Run("1-15 a body that is not JSON fails with the reason why, and breaks no search", func(t *testing.T) {

@@ -8,14 +8,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
 	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
@@ -42,7 +45,7 @@ handlers:
     from: in-~
     to: answers-~
     retry: {immediate: 4, initial: 10ms}
-    with: {mode: http, once: [/orderId], url: %q}
+    with: {mode: http, once: [/orderId], timeout: 1m, url: %q}
 `
 
 const anOrder = `{"orderId":"ORD-7","email":"ann@example.com","items":[],"total":12.50}`
@@ -53,9 +56,10 @@ type sides struct {
 	in, answers string
 
 	mu     sync.Mutex
-	mails  []string // Message-IDs
-	keys   []string // Idempotency-Keys
-	status []int    // what the next calls are answered; none left: 200
+	mails  []string      // Message-IDs
+	keys   []string      // Idempotency-Keys
+	status []int         // what the next calls are answered; none left: 200
+	hold   chan struct{} // calls are answered when it is closed; nil: at once
 }
 
 // placesOfReceipts are pairs of a broker and a store: one file, two places,
@@ -93,13 +97,30 @@ func openShop(t *testing.T, at place) *sides {
 
 func (s *sides) call(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.keys = append(s.keys, r.Header.Get("Idempotency-Key"))
+	hold := s.hold
+	s.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.status) > 0 {
 		w.WriteHeader(s.status[0])
 		s.status = s.status[1:]
 	}
 	_, _ = io.WriteString(w, `{"booked":true}`)
+}
+
+// holdCalls has calls wait for their answer until answer is called.
+func (s *sides) holdCalls() (answer func()) {
+	hold := make(chan struct{})
+	s.mu.Lock()
+	s.hold = hold
+	s.mu.Unlock()
+	answer = sync.OnceFunc(func() { close(hold) })
+	s.t.Cleanup(answer)
+	return answer
 }
 
 func (s *sides) seen() (mails, keys []string) {
@@ -249,4 +270,56 @@ func TestReceipts(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestReceipts_Expire(t *testing.T) {
+	t.Parallel()
+	s := openShop(t, place{"main: {driver: embedded}", func(testing.TB) string { return "sqlite:waybill.db" }})
+	s.publish(s.in, anOrder, "ce-id", "m-1")
+	s.await(1, 1, "ok")
+	require.NoError(t, s.stop())
+	text, err := os.ReadFile(s.config)
+	require.NoError(t, err)
+	short := strings.Replace(string(text), "store: {", "store: {receipts: 1ms, ", 1)
+	require.NoError(t, os.WriteFile(s.config, []byte(short), 0o600))
+	s.open()
+	s.eventually(func() bool {
+		r, err := s.app.store.Receipt(t.Context(), store.ReceiptKey{Subject: "ORD-7", Effect: "mail"})
+		return err == nil && r.State == store.Free
+	}, "the receipt goes at the start")
+}
+
+// TestReceipts_Instances: two instances share a queue and a store, and have
+// the same order in hand at the same time.
+func TestReceipts_Instances(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("-short: no server")
+	}
+	at := place{brokersUnderTest(t)["rabbitmq"], storetest.Schema}
+
+	t.Run("2-41 one of two instances has the effect, however long it takes, and the other waits for it", func(t *testing.T) {
+		t.Parallel()
+		s := openShop(t, at)
+		answer := s.holdCalls()
+		text, err := os.ReadFile(s.config)
+		require.NoError(t, err)
+		other := begin(t, string(text))
+		inHand := func(s *stand) bool {
+			_, text := s.get("/metrics")
+			return strings.Contains(text, `waybill_in_flight_messages{handler="call"} 1`)
+		}
+		s.publish(s.in, anOrder, "ce-id", "m-1")
+		s.eventually(func() bool { return inHand(s.stand) != inHand(other) }, "one has the order")
+		s.publish(s.in, anOrder, "ce-id", "m-2")
+		s.eventually(func() bool { return inHand(s.stand) && inHand(other) }, "both have it")
+		<-time.After(10 * time.Second) // longer than a reservation counts that nobody renews
+		_, keys := s.seen()
+		require.Len(t, keys, 1, "the second did not wait")
+		answer()
+		s.eventually(func() bool { return !inHand(s.stand) && !inHand(other) }, "both are done")
+		mails, keys := s.seen()
+		require.Len(t, keys, 1)
+		require.Len(t, mails, 1)
+	})
 }

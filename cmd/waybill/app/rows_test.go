@@ -146,7 +146,7 @@ func TestRows_HTTP(t *testing.T) {
 	t.Run("2-12 with listen off there is no port, only the socket of the owner", func(t *testing.T) {
 		t.Parallel()
 		s := begin(t, unique(fmt.Sprintf(passing, "main: {driver: embedded}", "with: {}")))
-		require.Len(t, s.app.stops, 4, "brokers, store, engine, socket")
+		require.Len(t, s.app.stops, 5, "brokers, store, message log, engine, socket")
 		info, err := os.Stat(filepath.Join(filepath.Dir(s.config), "data", "waybill.sock"))
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())

@@ -78,6 +78,19 @@ func TestRows_Stages(t *testing.T) {
 				s.eventually(func() bool { return s.processed("ok") == "5" }, "the order, the refusal, and three times the same")
 			})
 
+			t.Run("0-D24 an event that comes before its order, and one before its turn, wait for it and hold up nobody", func(t *testing.T) {
+				t.Parallel()
+				config := unique(fmt.Sprintf(tracking, brokers, "ordering: key, overtake: true, retry: {immediate: 0, delayed: {initial: 200ms, max: 1s, attempts: 100}}"))
+				s := begin(t, config)
+				in, out := topics(config)
+				announced := s.watch(out)
+				s.publish(in, stageDone("A1", 1, "pack"))
+				s.publish(in, stageDone("A1", 1, "pick"))
+				s.eventually(func() bool { n := s.processed("delayed"); return n != "" && n != "1" }, "they wait")
+				s.publish(in, prepared("A1", 1))
+				require.Equal(t, "order.completed A1", subject(t, announced(1)[0]))
+			})
+
 			t.Run("0-D25 the last stage of the last job announces the order once, also when a stop comes between and all is sent again", func(t *testing.T) {
 				t.Parallel()
 				config := unique(fmt.Sprintf(tracking, brokers, "ordering: key"))

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/waybill-dev/waybill/pipeline"
@@ -15,15 +16,15 @@ import (
 const openTimeout = time.Minute
 
 // openStore opens the pipeline's store and brings its tables up to date.
-func openStore(p pipeline.Pipeline) (store.Store, error) {
+func openStore(p pipeline.Pipeline, log *slog.Logger) (store.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	var s store.Store
 	var err error
 	if p.Store.File != "" {
-		s, err = sqlitestore.Open(ctx, p.Store.File, store.Options{})
+		s, err = sqlitestore.Open(ctx, p.Store.File, store.Options{Log: log})
 	} else {
-		s, err = pgstore.Open(ctx, p.Store.URL.Reveal(), store.Options{})
+		s, err = pgstore.Open(ctx, p.Store.URL.Reveal(), store.Options{Log: log})
 	}
 	if err != nil { // s is a nil pointer of a driver then
 		return nil, err

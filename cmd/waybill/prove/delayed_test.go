@@ -164,7 +164,7 @@ func TestLateOutcome(t *testing.T) {
 	one.stop()
 	two.stop()
 	require.Len(t, w.hanging("c-1"), 2, "nobody called once more")
-	require.Empty(t, p.read(t, p, p.dead))
+	require.Empty(t, p.buried(t))
 }
 
 // TestHeldKey: a message that is retried for long comes out before the later

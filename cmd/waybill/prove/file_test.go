@@ -145,6 +145,23 @@ func TestLogFile(t *testing.T) {
 	p.verdict(t, &ledger{}, o.confirmed)
 }
 
+// TestStoreLocked: a store in a file of its own that cannot be used is named by
+// /ready before any message needs it, and orders that do not are handled.
+func TestStoreLocked(t *testing.T) {
+	p := newPlant(t, place{driver: "embedded", read: readByTail}, prepare(1_000_000))
+	p.edit(t, "{driver: embedded}", "{driver: embedded, path: broker.db}")
+	o := newOffers(p.start(t), p.in)
+	o.next = 1 // the first order would be dead, and wait for the archive
+	release := lock(t, p.file("waybill.db"))
+	o.run.await(func() bool { return o.run.notReady("store unavailable", "another program has locked") }, "/ready says what to do")
+	o.publish(t, 50)
+	o.run.await(func() bool { return o.run.processed() >= 50 }, "orders are handled")
+	release()
+	o.run.await(func() bool { return o.run.get("/ready") == "ready\n" }, "it is ready again")
+	o.run.stop()
+	p.verdict(t, &ledger{}, o.confirmed)
+}
+
 // file is the path of a file in the data folder.
 func (p *plant) file(name string) string { return filepath.Join(p.dir, p.data(), name) }
 

@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	if bin, err := build(); err == nil {
-		_ = os.Remove(bin)
+	for _, dir := range built.dirs {
+		_ = os.RemoveAll(dir)
 	}
 	if code == 0 {
 		// sarama's breaker sleeps its ten seconds out, whoever closes it.

@@ -30,7 +30,7 @@ func TestSlowHandler(t *testing.T) {
 				run.await(func() bool { return run.waiting() == 0 }, "all is done")
 				l.PeakMB = run.peak()
 				run.stop()
-				check(&l, offered, p.records(t, p.out), nil)
+				check(&l, offered, records(t, p.read(t, p, p.out)), nil)
 				enter(t, l, since)
 				require.Zero(t, l.Lost)
 				require.Zero(t, l.Repeats)

@@ -50,6 +50,12 @@ var mutations = []mutation{
 		"./pipeline/broker/rabbitbroker", "^TestBarrier",
 	},
 	{
+		"AckBeforeTheStore", "pipeline/replay/reader.go",
+		"if err := r.archiver.opts.Store.Do(ctx, writes...); err != nil {",
+		"for _, msg := range batch {\n\t\tr.done(msg)\n\t}\n\tif err := r.archiver.opts.Store.Do(ctx, writes...); err != nil {",
+		"./cmd/waybill/app", "^TestArchiver_StoreAway$/^rabbitmq$",
+	},
+	{
 		"SwitchBeforeEmpty", "pipeline/engine/route.go",
 		"if r.left == nil || !r.left.first {", "if true {",
 		"./pipeline/engine", "^TestDraining$/^with_an_order_nothing",
@@ -76,7 +82,7 @@ var mutations = []mutation{
 	},
 	{
 		"LaneNotHeldAfterATakeover", "pipeline/engine/order.go",
-		"return begun.Before(o.loaded), may", "return true, may",
+		"return begun.Before(o.loaded), o.keys[lane]", "return true, o.keys[lane]",
 		"./cmd/waybill/app", "^TestDelayed$/^embedded$/^a_key_stays",
 	},
 	{
@@ -121,9 +127,29 @@ var mutations = []mutation{
 		"./cmd/waybill/prove", "^TestPowerLoss_Store$",
 	},
 	{
+		"BlindToAReplacedFile", "pipeline/sqlitefile/writer.go",
+		"err = w.guard.check()", "err = nil",
+		"./pipeline/sqlitefile", "^TestGuard_Replaced$",
+	},
+	{
 		"FolderNotDurable", "cmd/waybill/app/folder.go",
 		"return syncFolder(above)", "return nil",
 		"./cmd/waybill/prove", "^TestPowerLoss$",
+	},
+	{
+		"NoSuspectsAtStart", "pipeline/journal/journal.go",
+		"j.store.EndLife(ctx, before.life, ran)", "j.store.EndLife(ctx, before.life, nil)",
+		"./cmd/waybill/prove", "^TestPoison$/^embedded$",
+	},
+	{
+		"StopIsACrash", "pipeline/journal/journal.go",
+		"j.slots.clear()\n\tvar err error\n\tif j.begun.Load() {", "var err error\n\tif false {",
+		"./cmd/waybill/prove", "^TestPoison_Stops$",
+	},
+	{
+		"SuspectsSideBySide", "pipeline/journal/gate.go",
+		"for !g.idle() {", "for false {",
+		"./pipeline/journal", "^TestGate$",
 	},
 }
 

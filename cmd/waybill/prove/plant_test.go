@@ -46,11 +46,11 @@ func env(t *testing.T, name string) string {
 // plant is one pipeline in a folder of its own, on topics of its own.
 type plant struct {
 	place
+	build  func() (string, error) // the program
 	dir    string
 	config string
 	in     string
 	out    string
-	dead   string
 }
 
 // pipe is what a plant's handler does.
@@ -66,7 +66,7 @@ type pipe struct {
 func newPlant(t *testing.T, at place, h pipe) *plant {
 	t.Helper()
 	id := strings.ReplaceAll(uuid.NewString()[:8], "-", "")
-	p := &plant{place: at, dir: t.TempDir(), in: "in-" + id, out: "out-" + id, dead: "in-" + id + ".work.dlq"}
+	p := &plant{place: at, build: build, dir: t.TempDir(), in: "in-" + id, out: "out-" + id}
 	p.config = filepath.Join(p.dir, "waybill.yaml")
 	broker := fmt.Sprintf("{driver: %s}", at.driver)
 	if at.url != "" {
@@ -94,6 +94,15 @@ handlers:
 	return p
 }
 
+// edit changes the config before the first start: for another store, say.
+func (p *plant) edit(t *testing.T, before, after string) {
+	t.Helper()
+	text, err := os.ReadFile(p.config)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), before))
+	require.NoError(t, os.WriteFile(p.config, []byte(strings.Replace(string(text), before, after, 1)), 0o600))
+}
+
 // data is the data folder, from the plant's own.
 func (p *plant) data() string { return filepath.Join(p.disk, "data") }
 
@@ -116,16 +125,16 @@ func feedByCommand(t *testing.T, p *plant, payloads [][]byte) {
 // verdict reads everything and compares.
 func (p *plant) verdict(t *testing.T, l *ledger, offered []order) {
 	t.Helper()
-	check(l, offered, p.records(t, p.out), p.records(t, p.dead))
+	check(l, offered, records(t, p.read(t, p, p.out)), records(t, p.buried(t)))
 }
 
-func (p *plant) records(t *testing.T, topic string) []record {
+func records(t *testing.T, payloads [][]byte) []record {
 	t.Helper()
-	var records []record
-	for _, payload := range p.read(t, p, topic) {
-		records = append(records, decode(t, payload))
+	all := make([]record, len(payloads))
+	for i, payload := range payloads {
+		all[i] = decode(t, payload)
 	}
-	return records
+	return all
 }
 
 var begin = time.Now

@@ -23,18 +23,35 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 )
 
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "waybill-prove-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "waybill")
-	out, err := exec.Command("go", "build", "-o", bin, "..").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build waybill: %w\n%s", err, out)
-	}
-	return bin, nil
-})
+// The programs under test, each built once.
+var (
+	build       = program("..")
+	buildDeadly = program("./deadly")
+)
+
+// built are the folders of what was built.
+var built struct {
+	sync.Mutex
+	dirs []string
+}
+
+func program(pkg string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		dir, err := os.MkdirTemp("", "waybill-prove-")
+		if err != nil {
+			return "", err
+		}
+		built.Lock()
+		built.dirs = append(built.dirs, dir)
+		built.Unlock()
+		bin := filepath.Join(dir, "waybill")
+		out, err := exec.Command("go", "build", "-o", bin, pkg).CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		}
+		return bin, nil
+	})
+}
 
 // process is one life of the binary.
 type process struct {
@@ -50,14 +67,14 @@ type process struct {
 func (p *plant) start(t *testing.T) *process {
 	t.Helper()
 	run := p.launch(t)
-	run.await(func() bool { return strings.HasPrefix(run.get("/ready"), "ready\n") }, "it is ready")
+	run.await(run.ready, "it is ready")
 	return run
 }
 
 // launch runs the binary and does not wait.
 func (p *plant) launch(t *testing.T) *process {
 	t.Helper()
-	bin, err := build()
+	bin, err := p.build()
 	require.NoError(t, err)
 	log, err := os.OpenFile(filepath.Join(p.dir, "waybill.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
@@ -79,6 +96,9 @@ func (p *plant) launch(t *testing.T) *process {
 	t.Cleanup(run.kill)
 	return run
 }
+
+// ready reports whether it is; notes may follow.
+func (run *process) ready() bool { return strings.HasPrefix(run.get("/ready"), "ready\n") }
 
 // get returns the body of a path of the API, or "" while nobody answers.
 func (run *process) get(path string) string {
@@ -115,6 +135,14 @@ func (run *process) publish(topic, id string, payload []byte) (status int, answe
 // await polls until ok, for long enough that only a fault can take longer.
 func (run *process) await(ok func() bool, what string) {
 	run.t.Helper()
+	if !run.watch(ok, what) {
+		require.Failf(run.t, "waybill has ended", "before %s: %v\n%s", what, run.err, run.tail())
+	}
+}
+
+// watch is await where the process may end. False: it has.
+func (run *process) watch(ok func() bool, what string) bool {
+	run.t.Helper()
 	limit := time.After(4 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -122,10 +150,21 @@ func (run *process) await(ok func() bool, what string) {
 		select {
 		case <-tick.C:
 		case <-run.done:
-			require.Failf(run.t, "waybill has ended", "before %s: %v\n%s", what, run.err, run.tail())
+			return false
 		case <-limit:
 			require.Failf(run.t, "waited in vain", "%s\n%s\n%s", what, run.get("/ready"), run.tail())
 		}
+	}
+	return true
+}
+
+// over reports whether the process has ended.
+func (run *process) over() bool {
+	select {
+	case <-run.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -147,14 +186,17 @@ func (run *process) waiting() int64 {
 	if err := json.Unmarshal([]byte(run.get("/api/v1/doctor")), &answer); err != nil || len(answer.Brokers) == 0 {
 		return -1
 	}
-	n := int64(run.metric("waybill_in_flight_messages"))
+	n := int64(run.inHand())
 	for _, s := range answer.Brokers[0].Subscriptions {
-		if strings.Contains(s.Name, ".") && !strings.HasSuffix(s.Name, ".dlq") {
+		if strings.Contains(s.Name, ".") {
 			n += max(s.Ready, 0) + max(s.InFlight, 0)
 		}
 	}
 	return n
 }
+
+// inHand is how many messages the process has taken and not settled.
+func (run *process) inHand() float64 { return run.metric("waybill_in_flight_messages") }
 
 // processed is how many messages this life of the process is done with.
 func (run *process) processed() float64 { return run.metric("waybill_messages_processed_total") }
@@ -185,19 +227,25 @@ func (run *process) kill() {
 // all went well.
 func (run *process) stop() {
 	run.t.Helper()
+	run.interrupt()
+	require.NoErrorf(run.t, run.err, "exit after SIGTERM\n%s", run.tail())
+}
+
+// interrupt ends the process as an operator would.
+func (run *process) interrupt() {
+	run.t.Helper()
 	require.NoError(run.t, run.cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-run.done:
 	case <-time.After(time.Minute):
 		require.Fail(run.t, "it did not stop", run.tail())
 	}
-	require.NoErrorf(run.t, run.err, "exit after SIGTERM\n%s", run.tail())
 }
 
 // command runs a subcommand of the binary to its end.
 func (p *plant) command(t *testing.T, in []byte, args ...string) (string, int) {
 	t.Helper()
-	bin, err := build()
+	bin, err := p.build()
 	require.NoError(t, err)
 	cmd := exec.Command(bin, args...)
 	cmd.Dir, cmd.Stdin = p.dir, bytes.NewReader(in)

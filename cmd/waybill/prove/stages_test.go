@@ -2,10 +2,8 @@ package prove
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +21,7 @@ import (
 func newTracker(t *testing.T, at place, store string, perSecond int) *plant {
 	t.Helper()
 	id := uuid.NewString()[:8]
-	p := &plant{place: at, dir: t.TempDir(), in: "in-" + id, out: "out-" + id, dead: "in-" + id + ".work.dlq"}
+	p := &plant{place: at, dir: t.TempDir(), in: "in-" + id, out: "out-" + id}
 	p.config = filepath.Join(p.dir, "waybill.yaml")
 	text := fmt.Sprintf(`
 data: data
@@ -122,7 +120,7 @@ func TestTracking_SIGKILL(t *testing.T) {
 				require.Len(t, announced, len(orders))
 			})
 			run.stop()
-			require.Empty(t, p.read(t, p, p.dead))
+			p.requireNoneDead(t)
 		})
 	}
 }
@@ -138,31 +136,30 @@ func TestTracking_Crash(t *testing.T) {
 	for _, at := range places(t) {
 		t.Run(at.driver, func(t *testing.T) {
 			t.Run("0-D25 a crash after the state was saved and before the acknowledgement", func(t *testing.T) {
-				crashTracking(t, at, true)
+				crashWhileTracking(t, at, true)
 			})
 			t.Run("0-D25 a crash after the order was announced and before its state was saved", func(t *testing.T) {
-				crashTracking(t, at, false)
+				crashWhileTracking(t, at, false)
 			})
 		})
 	}
 }
 
-func crashTracking(t *testing.T, at place, saved bool) {
-	db, store := newHeldDatabase(t)
+func crashWhileTracking(t *testing.T, at place, saved bool) {
+	store := database(t)
+	db := newBystander(t, store)
 	p := newTracker(t, at, store, 1000)
 	run := p.start(t)
 	db.holdCommits()
 	payloads := work("A1")
 	p.feed(t, p, payloads[:len(payloads)/2])
-	run.await(func() bool {
-		return db.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1", db.lock) == 1
-	},
-		"the state is being committed")
+	run.await(db.committing, "the state is being committed")
 	before := run.announced(p.out)["A1"]
 	require.Len(t, before, 1, "the order is announced before its state says so")
 	run.kill()
 	if !saved {
-		db.exec("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1", db.lock)
+		db.exec("SELECT pg_terminate_backend(pid) FROM pg_locks "+held, db.lock)
+		require.Eventually(t, func() bool { return !db.committing() }, time.Minute, 10*time.Millisecond)
 	}
 	db.letGo()
 	if saved {
@@ -183,43 +180,40 @@ func crashTracking(t *testing.T, at place, saved bool) {
 		require.Equal(t, append(before, before...), announced["A1"], "again, under the same id")
 	}
 	run.stop()
-	require.Empty(t, p.read(t, p, p.dead))
+	p.requireNoneDead(t)
 }
 
-// heldDatabase is a schema of PostgreSQL, as the test sees it.
-type heldDatabase struct {
-	t      *testing.T
-	conn   *pgx.Conn
-	schema string
-	lock   int64 // of the commits that are held
-}
-
-func newHeldDatabase(t *testing.T) (db *heldDatabase, store string) {
+// requireNoneDead looks through the log of all lives.
+func (p *plant) requireNoneDead(t *testing.T) {
 	t.Helper()
-	server := env(t, "POSTGRES_URL")
-	conn, err := pgx.Connect(t.Context(), server)
+	log, err := os.ReadFile(filepath.Join(p.dir, "waybill.log"))
 	require.NoError(t, err)
-	db = &heldDatabase{t: t, conn: conn, schema: "prove_" + strings.ToLower(rand.Text()[:12]), lock: time.Now().UnixNano() & 0x7fffffff}
-	db.exec("CREATE SCHEMA " + db.schema)
-	t.Cleanup(func() {
-		db.exec("DROP SCHEMA " + db.schema + " CASCADE")
-		require.NoError(t, conn.Close(context.Background()))
-	})
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", db.schema)
-	u.RawQuery = q.Encode()
-	return db, u.String()
+	require.Contains(t, string(log), "order is complete")
+	require.NotContains(t, string(log), "message is dead")
 }
 
-func (db *heldDatabase) exec(statement string, args ...any) {
+// bystander looks into the plant's database, and holds up commits there.
+type bystander struct {
+	t    *testing.T
+	conn *pgx.Conn
+	lock int64 // that commits wait for
+}
+
+func newBystander(t *testing.T, store string) *bystander {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), store)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.Background())) })
+	return &bystander{t: t, conn: conn, lock: time.Now().UnixNano() & 0x7fffffff}
+}
+
+func (db *bystander) exec(statement string, args ...any) {
 	db.t.Helper()
 	_, err := db.conn.Exec(context.Background(), statement, args...)
 	require.NoError(db.t, err, statement)
 }
 
-func (db *heldDatabase) number(query string, args ...any) (n int64) {
+func (db *bystander) number(query string, args ...any) (n int64) {
 	db.t.Helper()
 	require.NoError(db.t, db.conn.QueryRow(context.Background(), query, args...).Scan(&n), query)
 	return n
@@ -232,24 +226,33 @@ const complete = `position('"A1-1-1":["pick","pack"]'::bytea IN value) > 0`
 // holdCommits has the COMMIT of the state of a complete order wait for a lock
 // of ours: as the last step before it happens, and whatever becomes of the
 // client meanwhile.
-func (db *heldDatabase) holdCommits() {
+func (db *bystander) holdCommits() {
 	db.t.Helper()
 	db.exec("SELECT pg_advisory_lock($1)", db.lock)
-	db.exec(strings.NewReplacer("SCHEMA", db.schema, "LOCK", fmt.Sprint(db.lock), "COMPLETE", strings.Replace(complete, "value", "NEW.value", 1)).Replace(`
-		CREATE FUNCTION SCHEMA.hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(LOCK); RETURN NULL; END';
-		CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE ON SCHEMA.document DEFERRABLE INITIALLY DEFERRED
-			FOR EACH ROW WHEN (COMPLETE) EXECUTE FUNCTION SCHEMA.hold()`))
+	db.exec(strings.NewReplacer("LOCK", fmt.Sprint(db.lock), "COMPLETE", strings.Replace(complete, "value", "NEW.value", 1)).Replace(`
+		CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(LOCK); RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE ON document DEFERRABLE INITIALLY DEFERRED
+			FOR EACH ROW WHEN (COMPLETE) EXECUTE FUNCTION hold()`))
+}
+
+// held is which locks commits wait for.
+const held = "WHERE locktype = 'advisory' AND NOT granted AND objid = $1"
+
+// committing reports whether a commit is held up.
+func (db *bystander) committing() bool {
+	db.t.Helper()
+	return db.number("SELECT count(*) FROM pg_locks "+held, db.lock) == 1
 }
 
 // letGo lets commits happen again.
-func (db *heldDatabase) letGo() {
+func (db *bystander) letGo() {
 	db.t.Helper()
 	db.exec("SELECT pg_advisory_unlock($1)", db.lock)
-	db.exec("DROP TRIGGER hold ON " + db.schema + ".document")
+	db.exec("DROP TRIGGER hold ON document")
 }
 
 // complete reports whether the state of the order says that it is complete.
-func (db *heldDatabase) complete() bool {
+func (db *bystander) complete() bool {
 	db.t.Helper()
-	return db.number("SELECT count(*) FROM "+db.schema+".document WHERE "+complete) == 1
+	return db.number("SELECT count(*) FROM document WHERE "+complete) == 1
 }

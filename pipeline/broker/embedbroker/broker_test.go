@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -222,6 +223,34 @@ func TestHealth_DiskFull(t *testing.T) {
 	require.Eventually(t, func() bool { return b.Health().OK() }, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, b.Publisher().Publish(testTopic.Name, large))
 	require.Len(t, listed(t, b, testTopic.Name), 11)
+}
+
+// TestHealth_Damage: a subscription that cannot read, as the file is damaged,
+// is told by health, and nothing is published to such a file.
+func TestHealth_Damage(t *testing.T) {
+	t.Parallel()
+	b, sub := newTest(t), testSub("h")
+	provision(t, b, sub)
+	for n := range 600 { // more than is in memory or in the write-ahead log
+		require.NoError(t, b.Publisher().Publish(testTopic.Name, message.NewMessage(strconv.Itoa(n), make([]byte, 50_000))))
+	}
+	file, err := os.OpenFile(b.log.file.Path(), os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteAt([]byte(strings.Repeat("garbage", 2<<20)), 1<<14) // the beginning stays: who only looks there sees nothing
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	require.True(t, b.Health().OK())
+
+	s := broker.NewSubscriber(sub, b.Source(sub), slog.New(slog.DiscardHandler))
+	_, err = s.Subscribe(context.Background(), testTopic.Name)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return !b.Health().OK() && len(b.Health().Incidents) > 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Contains(t, b.Health().Blocked, "stop waybill, and restore "+b.log.file.Path()+" from a backup")
+	require.Contains(t, strings.Join(b.Health().Incidents, "; "), "messages cannot be read")
+	err = b.Publisher().Publish(testTopic.Name, message.NewMessage("late", nil))
+	require.ErrorContains(t, err, "the file is damaged")
+	require.Equal(t, pipeline.ReasonUnavailable, pipeline.ReasonOf(err))
+	require.NoError(t, s.Close(), "nothing was handed out")
 }
 
 // TestSource_WaitsForAFileInTrouble: a subscription that can't begin, since

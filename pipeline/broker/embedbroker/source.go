@@ -44,6 +44,7 @@ func (s *source) Run(ctx context.Context, w *broker.Window) error {
 	}
 	for {
 		c, err := s.cursor(ctx)
+		s.b.log.reading.note(err)
 		if err == nil {
 			return s.serve(ctx, w, c)
 		}

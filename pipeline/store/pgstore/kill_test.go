@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,55 +34,88 @@ func node(t testing.TB, verb, dir string) {
 	}
 }
 
-// TestDo_ServerKilled: PostgreSQL is killed in the middle of many COMMITs, and
-// what the store answered is what is there after its restart.
-func TestDo_ServerKilled(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("needs PostgreSQL")
+// processes are the server's own and those of its sessions, by what they call
+// themselves.
+func processes(t testing.TB, dir string) map[int]string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(dir)
+	require.NoError(t, err)
+	places, err := filepath.Glob("/proc/[0-9]*/cwd")
+	require.NoError(t, err)
+	found := make(map[int]string)
+	for _, place := range places {
+		if cwd, err := os.Readlink(place); err != nil || cwd != filepath.Join(dir, "data") {
+			continue // or it has just ended
+		}
+		pid, err := strconv.Atoi(strings.Split(place, "/")[2])
+		require.NoError(t, err)
+		title, _ := os.ReadFile(filepath.Join(filepath.Dir(place), "cmdline"))
+		found[pid] = string(title)
 	}
-	dir := t.TempDir()
-	node(t, "start", dir)
-	t.Cleanup(func() { node(t, "kill", dir) })
-	port, err := os.ReadFile(filepath.Join(dir, "port"))
-	require.NoError(t, err)
-	s, err := Open(t.Context(), "postgres://waybill:waybill@127.0.0.1:"+strings.TrimSpace(string(port))+"/waybill", store.Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.NotEmpty(t, found)
+	return found
+}
 
-	var mu sync.Mutex
-	answers := make(map[string]error)
-	var answered atomic.Int64
-	life, end := context.WithCancel(t.Context())
-	defer end()
-	var wg sync.WaitGroup
+func signal(t testing.TB, dir string, s syscall.Signal) {
+	t.Helper()
+	for pid := range processes(t, dir) {
+		_ = syscall.Kill(pid, s) // one that has ended since is no matter
+	}
+}
+
+// load is many transactions at a time, and what was answered to each.
+type load struct {
+	store    *Store
+	patience time.Duration // of each transaction's context
+	life     context.Context
+	end      context.CancelFunc
+	workers  sync.WaitGroup
+	answered atomic.Int64
+
+	mu      sync.Mutex
+	answers map[string]error
+}
+
+func startLoad(t testing.TB, s *Store, patience time.Duration) *load {
+	l := &load{store: s, patience: patience, answers: make(map[string]error)}
+	l.life, l.end = context.WithCancel(t.Context())
 	for worker := range 8 {
-		wg.Go(func() {
-			for n := 0; life.Err() == nil; n++ {
-				name := fmt.Sprintf("%d-%d", worker, n)
-				// Both or none: the message and its receipt.
-				err := s.Do(context.Background(), s.Delay(store.DelayedMessage{Handler: "h", Message: name}),
-					s.FinishReceipt(store.Receipt{ReceiptKey: store.ReceiptKey{Subject: name, Effect: "h"}}))
-				mu.Lock()
-				answers[name] = err
-				mu.Unlock()
-				answered.Add(1)
+		l.workers.Go(func() {
+			for n := 0; l.life.Err() == nil; n++ {
+				l.transact(fmt.Sprintf("%d-%d", worker, n))
 			}
 		})
 	}
-	for range 3 {
-		before := answered.Load()
-		require.Eventually(t, func() bool { return answered.Load() > before+200 && s.Ping(t.Context()) == nil }, time.Minute, time.Millisecond)
-		node(t, "kill", dir)
-		node(t, "start", dir)
-	}
-	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, time.Minute, 10*time.Millisecond)
-	end()
-	wg.Wait()
+	return l
+}
 
+// transact puts a message and its receipt: both or none.
+func (l *load) transact(name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
+	defer cancel()
+	err := l.store.Do(ctx, l.store.Delay(store.DelayedMessage{Handler: "h", Message: name}),
+		l.store.FinishReceipt(store.Receipt{ReceiptKey: store.ReceiptKey{Subject: name, Effect: "h"}}))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.answers[name] = err
+	l.answered.Add(1)
+}
+
+// flows waits until the server answers, and has answered some.
+func (l *load) flows(t testing.TB) {
+	t.Helper()
+	before := l.answered.Load()
+	require.Eventually(t, func() bool { return l.answered.Load() > before+200 && l.store.Ping(t.Context()) == nil }, time.Minute, time.Millisecond)
+}
+
+// stop ends the load, and requires that what was answered is what is there.
+func (l *load) stop(t testing.TB) {
+	t.Helper()
+	l.end()
+	l.workers.Wait()
 	there := make(map[string]bool)
 	for after := int64(0); ; {
-		page, err := s.DelayedMessages(t.Context(), "h", after, store.MaxPage)
+		page, err := l.store.DelayedMessages(t.Context(), "h", after, store.MaxPage)
 		require.NoError(t, err)
 		if len(page) == 0 {
 			break
@@ -91,16 +126,69 @@ func TestDo_ServerKilled(t *testing.T) {
 		}
 	}
 	failed := 0
-	for name, err := range answers {
+	for name, err := range l.answers {
 		require.Equal(t, err == nil, there[name], "%s: %v", name, err)
-		r, getErr := s.Receipt(t.Context(), store.ReceiptKey{Subject: name, Effect: "h"})
+		r, getErr := l.store.Receipt(t.Context(), store.ReceiptKey{Subject: name, Effect: "h"})
 		require.NoError(t, getErr)
 		require.Equal(t, there[name], r.State == store.Done)
-		if err != nil {
-			failed++
+		if err == nil {
+			continue
+		}
+		failed++
+		if !errors.Is(err, context.DeadlineExceeded) {
 			require.ErrorIs(t, err, store.ErrUnavailable)
 		}
 	}
-	t.Logf("%d transactions, %d of them failed", len(answers), failed)
-	require.NotZero(t, failed, "the kills were not felt")
+	t.Logf("%d transactions, %d of them failed", len(l.answers), failed)
+	require.NotZero(t, failed, "the harm was not felt")
+}
+
+// TestDo_ServerHarmed: harm is done to PostgreSQL in the middle of many
+// COMMITs, and what the store answered is what is there afterwards.
+func TestDo_ServerHarmed(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs PostgreSQL")
+	}
+	for name, harm := range map[string]func(t *testing.T, dir string, l *load){
+		"Killed": func(t *testing.T, dir string, _ *load) {
+			node(t, "kill", dir)
+			node(t, "start", dir)
+		},
+		// One session is killed: the server ends all others and recovers.
+		"SessionKilled": func(t *testing.T, dir string, _ *load) {
+			for pid, title := range processes(t, dir) {
+				if strings.Contains(title, "waybill waybill") {
+					require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+					return
+				}
+			}
+			require.Fail(t, "no session")
+		},
+		// Nothing answers for longer than a transaction has patience.
+		"Frozen": func(t *testing.T, dir string, l *load) {
+			signal(t, dir, syscall.SIGSTOP)
+			defer signal(t, dir, syscall.SIGCONT)
+			<-time.After(2 * l.patience)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			node(t, "start", dir)
+			t.Cleanup(func() { node(t, "kill", dir) })
+			port, err := os.ReadFile(filepath.Join(dir, "port"))
+			require.NoError(t, err)
+			s, err := Open(t.Context(), "postgres://waybill:waybill@127.0.0.1:"+strings.TrimSpace(string(port))+"/waybill", store.Options{})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, s.Close()) })
+			l := startLoad(t, s, time.Second)
+			for range 3 {
+				l.flows(t)
+				harm(t, dir, l)
+			}
+			l.flows(t)
+			l.stop(t)
+		})
+	}
 }

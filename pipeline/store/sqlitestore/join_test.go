@@ -1,8 +1,10 @@
 package sqlitestore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -132,4 +134,24 @@ func TestOpen_Garbage(t *testing.T) {
 	_, err = s.CountLetters(t.Context(), store.Filter{Field: store.FieldText, Value: "x"})
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.ErrorContains(t, err, "from a backup")
+}
+
+// TestOpen_LogGarbage: a damaged message log is put aside, and keeps nobody
+// from the store.
+func TestOpen_LogGarbage(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "waybill.db")
+	log := filepath.Join(filepath.Dir(path), logFile)
+	garbage := strings.Repeat("not a database ", 10_000)
+	require.NoError(t, os.WriteFile(log, []byte(garbage), 0o600))
+	var said bytes.Buffer
+	s := harness.Open(t, path, store.Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+	require.NoError(t, s.AppendLog(t.Context(), []store.LogEntry{{Handler: "h", Message: "m", State: store.Completed}}))
+	aside, err := filepath.Glob(log + ".damaged-*")
+	require.NoError(t, err)
+	require.Len(t, aside, 1)
+	require.Contains(t, said.String(), aside[0])
+	kept, err := os.ReadFile(aside[0])
+	require.NoError(t, err)
+	require.Equal(t, garbage, string(kept))
 }

@@ -14,7 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -44,13 +47,14 @@ var _ store.Store = (*Store)(nil)
 //
 // The message log is in log.db in the same folder, with synchronous=NORMAL: a
 // power loss may cost its last moments, and its batches hold up nobody else's
-// writes.
+// writes. Where that file is damaged it is put aside, and a new one begun: it
+// keeps nothing that messages need.
 func Open(ctx context.Context, path string, opts store.Options) (*Store, error) {
 	file, err := open(ctx, path, "migrations", sqlitefile.Options{})
 	if err != nil {
 		return nil, err
 	}
-	log, err := open(ctx, filepath.Join(filepath.Dir(path), logFile), "logmigrations", sqlitefile.Options{Normal: true})
+	log, err := openLog(ctx, filepath.Join(filepath.Dir(path), logFile), opts.Log)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -58,6 +62,28 @@ func Open(ctx context.Context, path string, opts store.Options) (*Store, error) 
 		Store: sqlstore.New(database{file}, dialect{}, opts), file: file,
 		Log: sqlstore.NewLog(database{log}, dialect{}, opts), log: log,
 	}, nil
+}
+
+// openLog opens the message log's file, with a new one in the place of one that
+// is damaged.
+func openLog(ctx context.Context, path string, log *slog.Logger) (*sqlitefile.File, error) {
+	open := func() (*sqlitefile.File, error) {
+		return open(ctx, path, "logmigrations", sqlitefile.Options{Normal: true})
+	}
+	file, err := open()
+	if !errors.Is(err, sqlitefile.ErrDamaged) {
+		return file, err
+	}
+	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405")
+	for _, part := range []string{"-shm", "-wal", ""} { // the file last: until it is gone, this is done again
+		if err := os.Rename(path+part, aside+part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("put the damaged message log aside: %w", err)
+		}
+	}
+	if log != nil {
+		log.Warn("the message log is damaged: it is put aside, and a new one begins; no message is affected", "file", aside, "error", err)
+	}
+	return open()
 }
 
 // open opens a file and brings its tables up to date.

@@ -1,0 +1,280 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// due is a message that waits in the store and is due.
+func due(id, key string) store.DelayedMessage {
+	return store.DelayedMessage{
+		Message: id, Topic: "in", Partition: 3, Offset: 17, Key: key, Due: time.Now().Add(-time.Second), Attempts: 4, Rounds: 2,
+		First: time.Now().Add(-time.Hour), Content: store.Content{Headers: map[string]string{"tenant": "t"}, Payload: []byte(`{"n":1}`)},
+	}
+}
+
+func byKey(h *pipeline.Handler) {
+	h.Ordering = pipeline.OrderingKey
+	h.Retry.Delayed = pipeline.Delayed{Initial: time.Millisecond, Max: time.Millisecond, Multiplier: 1, Attempts: 3}
+}
+
+func (r *rig) sendKey(id, key string) {
+	msg := message.NewMessage(id, []byte(`{}`))
+	msg.Metadata.Set(pipeline.MetaPartitionKey, key)
+	r.fake.in <- msg
+}
+
+func TestInlet(t *testing.T) {
+	t.Parallel()
+
+	t.Run("what is due runs with what it came with, and its end in the store is part of its outcome", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		s.put(due("m", ""))
+		var got *message.Message
+		var origin *pipeline.Origin
+		r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+			got, origin = msg.Copy(), pipeline.OriginOf(msg.Context())
+			claim, _ := broker.ClaimOf(msg)
+			if claim != nil {
+				return nil, errors.New("no broker handed it out")
+			}
+			return pass(msg)
+		}, nil)
+		r.start(t)
+		require.Eventually(t, func() bool { _, all := s.leased(); return len(all) == 0 }, soon, time.Millisecond)
+		require.Equal(t, "m", got.UUID)
+		require.Equal(t, `{"n":1}`, string(got.Payload))
+		require.Equal(t, message.Metadata{"tenant": "t"}, got.Metadata)
+		require.Equal(t, pipeline.Origin{Topic: "in", Group: "in.work", Partition: 3, Offset: 17}, *origin)
+		require.Equal(t, []string{"m"}, s.closed, "a dead letter that it may have")
+		require.Equal(t, 1.0, r.value(t, "waybill_retries_total", "delayed"))
+		require.Equal(t, 1.0, r.value(t, "waybill_messages_processed_total", "ok"))
+	})
+
+	t.Run("a dead one says all its attempts, and is no longer delayed", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		m := due("m", "")
+		m.Replays = 2
+		s.put(m)
+		r := newRigWith(t, s, func(*message.Message) ([]*message.Message, error) { return nil, pipeline.Invalid("no") }, nil)
+		r.start(t)
+		require.Eventually(t, func() bool { _, all := s.leased(); return len(all) == 0 }, soon, time.Millisecond)
+		letter := r.fake.on("in.work.dlq")[0].Metadata
+		for key, want := range map[string]string{
+			pipeline.MetaDeadAttempts: "5", pipeline.MetaDeadReplays: "2", pipeline.MetaDeadTopic: "in",
+			pipeline.MetaDeadPartition: "3", pipeline.MetaDeadOffset: "17",
+			pipeline.MetaDeadFirst: m.First.UTC().Format(time.RFC3339Nano),
+		} {
+			require.Equal(t, want, letter.Get(key), key)
+		}
+	})
+
+	t.Run("a stop gives back at once what has not begun, and waits for what has", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		s.put(due("m-1", ""), due("m-2", ""), due("m-3", ""))
+		begun, finish := make(chan string, 3), make(chan struct{})
+		r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+			begun <- msg.UUID
+			<-finish
+			return pass(msg)
+		}, func(h *pipeline.Handler) { h.Concurrency = 1 })
+		r.start(t)
+		first := <-begun
+		require.Eventually(t, func() bool { leased, _ := s.leased(); return len(leased) == 3 }, soon, time.Millisecond)
+		stopped := make(chan error)
+		go func() { stopped <- r.Stop(context.Background()) }()
+		require.Eventually(t, func() bool { leased, _ := s.leased(); return len(leased) == 1 }, soon, time.Millisecond)
+		close(finish)
+		require.NoError(t, <-stopped)
+		leased, all := s.leased()
+		require.Empty(t, leased)
+		require.Len(t, all, 2, "the first has ended")
+		require.NotContains(t, all, first)
+		require.Empty(t, begun, "nothing else ran")
+		require.Equal(t, 4, s.rows[0].Attempts, "and no attempt was burnt")
+	})
+
+	t.Run("a stop that cuts it short gives it back as it was", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		s.put(due("m", ""))
+		begun := make(chan struct{})
+		r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+			close(begun)
+			<-msg.Context().Done()
+			return nil, context.Cause(msg.Context())
+		}, nil)
+		r.start(t)
+		<-begun
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		require.ErrorContains(t, r.Stop(ctx), "in.work")
+		leased, all := s.leased()
+		require.Empty(t, leased)
+		require.Equal(t, []string{"m"}, all)
+		require.Equal(t, []int{4, 2}, []int{s.rows[0].Attempts, s.rows[0].Rounds})
+		require.Empty(t, r.fake.on("in.work.dlq"))
+	})
+
+	t.Run("a store that is away is named, and what waits comes when it is back", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{down: store.ErrUnavailable}
+		s.put(due("m", ""))
+		r := newRigWith(t, s, pass, nil)
+		r.start(t)
+		require.Eventually(t, func() bool {
+			return strings.Contains(strings.Join(r.State().Problems(), "\n"), "handler work: its delayed messages wait for the store: store unavailable")
+		}, soon, time.Millisecond)
+		s.set(nil)
+		require.Eventually(t, func() bool { return len(r.fake.on("out")) == 1 }, soon, time.Millisecond)
+		require.Eventually(t, func() bool { return len(r.State().Problems()) == 0 }, soon, time.Millisecond)
+	})
+
+	t.Run("nothing is published for one whose lease was lost", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		s.put(due("m", ""))
+		r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+			s.mu.Lock()
+			s.rows[0].Token = "another's"
+			s.mu.Unlock()
+			return pass(msg)
+		}, nil)
+		r.start(t)
+		require.Eventually(t, func() bool { return r.value(t, "waybill_messages_processed_total", "void") == 1 }, soon, time.Millisecond)
+		require.Empty(t, r.fake.on("out"))
+		require.Empty(t, s.closed)
+	})
+}
+
+func TestOrder(t *testing.T) {
+	t.Parallel()
+
+	t.Run("keys that nothing holds cost the store one question a claim", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		r := newRigWith(t, s, pass, byKey)
+		r.start(t)
+		const n = 50
+		for i := range n {
+			r.sendKey(fmt.Sprint(i), fmt.Sprint(i%7))
+		}
+		for range n {
+			<-r.fake.acked
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		require.Equal(t, []int{1, 0}, []int{s.loads, s.asked})
+	})
+
+	t.Run("what others have delayed is known with the first message, and forgotten when it has ended", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		other := due("a-1", "a")
+		other.Due = time.Now().Add(time.Hour) // or in another instance's hands
+		s.put(other)
+		r := newRigWith(t, s, pass, byKey)
+		r.start(t)
+		r.sendKey("a-2", "a")
+		r.sendKey("b-1", "b")
+		for range 2 {
+			<-r.fake.acked
+		}
+		require.Len(t, r.fake.on("out"), 1, "of the other key")
+		_, all := s.leased()
+		require.Equal(t, []string{"a-1", "a-2"}, all)
+		require.True(t, s.rows[1].First.IsZero(), "it has not failed")
+
+		s.mu.Lock()
+		s.rows = nil // others have ended them
+		s.mu.Unlock()
+		for _, id := range []string{"a-3", "a-4"} {
+			r.sendKey(id, "a")
+			<-r.fake.acked
+		}
+		require.Len(t, r.fake.on("out"), 3)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		require.Equal(t, 2, s.asked, "of a-2 and a-3: then the key is forgotten")
+	})
+
+	t.Run("a key that a replay takes while the store is asked is not forgotten", func(t *testing.T) {
+		t.Parallel()
+		o := &order{keys: map[string]int{"a": 1}}
+		_, said := o.known(time.Now(), "a")
+		o.add("a")
+		o.forget("a", said)
+		_, said = o.known(time.Now(), "a")
+		require.NotZero(t, said)
+		o.forget("a", said)
+		_, said = o.known(time.Now(), "a")
+		require.Zero(t, said)
+	})
+
+	t.Run("while the store is away nobody runs whose key may be held", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{down: store.ErrUnavailable}
+		var runs atomic.Int32
+		r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+			runs.Add(1)
+			return pass(msg)
+		}, byKey)
+		r.start(t)
+		r.sendKey("a-1", "a")
+		require.Eventually(t, func() bool {
+			return strings.Contains(fmt.Sprint(r.State().Problems()), "handler work is held: ask the store which keys are held: store unavailable")
+		}, soon, time.Millisecond)
+		require.Zero(t, runs.Load())
+		s.set(nil)
+		require.Equal(t, "a-1", <-r.fake.acked)
+	})
+
+	t.Run("messages that fail at random come out in the order of their keys", func(t *testing.T) {
+		t.Parallel()
+		const n, keys = 300, 5
+		s := &cellar{}
+		var mu sync.Mutex
+		seen := make(map[string][]string)
+		runs := make(map[string]int)
+		r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+			key := msg.Metadata.Get(pipeline.MetaPartitionKey)
+			mu.Lock()
+			defer mu.Unlock()
+			if runs[msg.UUID]++; len(msg.UUID)%2 == 0 && runs[msg.UUID] < 3 {
+				return nil, errors.New("not yet")
+			}
+			seen[key] = append(seen[key], msg.UUID)
+			return nil, nil
+		}, byKey)
+		r.start(t)
+		var want [keys][]string
+		for i := range n {
+			id := fmt.Sprint(i)
+			want[i%keys] = append(want[i%keys], id)
+			r.sendKey(id, fmt.Sprint(i%keys))
+			<-r.fake.acked
+		}
+		require.Eventually(t, func() bool { _, all := s.leased(); return len(all) == 0 }, soon, time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		for k := range keys {
+			require.Equal(t, want[k], seen[fmt.Sprint(k)])
+		}
+	})
+}
