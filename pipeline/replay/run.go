@@ -21,11 +21,11 @@ const (
 	// How long a replay that has nothing to send waits before it looks at the
 	// outcomes again: longer and longer while none comes, and well within the
 	// lease.
-	followMin = 100 * time.Millisecond
-	followMax = 2 * time.Second
-	// turnMin is the shortest wait for the rate: a look at the store costs more
+	followSoon = 100 * time.Millisecond
+	followLate = 2 * time.Second
+	// shortTurn is the shortest wait for the rate: a look at the store costs more
 	// than sending a little late.
-	turnMin = followMin / 10
+	shortTurn = followSoon / 10
 )
 
 // run carries out one replay, for one goroutine.
@@ -43,7 +43,7 @@ func (r *run) loop(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	wait := followMin
+	wait := followSoon
 	for {
 		before := r.lease.Replay
 		now, err := r.opts.Store.FollowReplay(ctx, r.lease, leaseTime)
@@ -60,7 +60,7 @@ func (r *run) loop(ctx context.Context) error {
 			return err
 		}
 		if sent > 0 || now.Sent != before.Sent {
-			wait = followMin
+			wait = followSoon
 		}
 		if sent > 0 && r.room() > 0 && r.limit.Limit() == rate.Inf {
 			continue
@@ -68,7 +68,7 @@ func (r *run) loop(ctx context.Context) error {
 		if err := pause(ctx, min(wait, r.turn())); err != nil {
 			return nil //nolint:nilerr // this instance stops
 		}
-		wait = min(2*wait, followMax)
+		wait = min(2*wait, followLate)
 	}
 }
 
@@ -82,7 +82,7 @@ func (r *run) prepare(ctx context.Context) error {
 	r.limit = rate.NewLimiter(rate.Inf, 0)
 	if perSecond := r.lease.Options.Rate; perSecond > 0 {
 		// Twice what comes together in a turn, so that a late turn catches up.
-		r.limit = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(2*perSecond*followMin.Seconds()))))
+		r.limit = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(2*perSecond*followSoon.Seconds()))))
 	}
 	return nil
 }
@@ -137,13 +137,13 @@ func (r *run) room() int {
 }
 
 // turn is how long it takes until the rate lets the next letters go: as many
-// as come together in followMin.
+// as come together in followSoon.
 func (r *run) turn() time.Duration {
 	if r.lease.State != store.ReplayRunning || r.limit.Limit() == rate.Inf || r.room() == 0 {
-		return followMax
+		return followLate
 	}
 	missing := max(1, float64(r.limit.Burst())/2) - r.limit.Tokens()
-	return max(turnMin, time.Duration(missing/float64(r.limit.Limit())*float64(time.Second)))
+	return max(shortTurn, time.Duration(missing/float64(r.limit.Limit())*float64(time.Second)))
 }
 
 // giveUp pauses the replay for a reason of its own.

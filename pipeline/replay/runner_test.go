@@ -18,13 +18,13 @@ func TestReplay(t *testing.T) {
 	t.Parallel()
 
 	inBubble(t, "all are sent in order, once, with what says where they come from", func(t *testing.T, st *stand) {
-		st.bury(1200) // more than two batches
+		st.bury(2*batch + 10)
 		run := st.begin(store.ReplayOptions{})
 		st.run(20 * time.Second)
-		st.requireOnce(t, 1200)
+		st.requireOnce(t, 2*batch+10)
 		got := st.replay(run.ID)
 		require.Equal(t, store.ReplayDone, got.State)
-		require.Equal(t, int64(1200), got.Completed)
+		require.Equal(t, int64(2*batch+10), got.Completed)
 		m := st.handled[7]
 		require.Equal(t, fmt.Sprintf(`{"n": %d}`, m.Offset), string(m.Payload))
 		require.Equal(t, map[string]string{"id": m.Message, "replayid": "1", "dlreplays": "1"}, m.Headers)
@@ -36,7 +36,7 @@ func TestReplay(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "ada", audit.Entries[0].Actor)
 		require.Equal(t, "it is up", audit.Entries[0].Why)
-		require.Equal(t, 1200, audit.Entries[0].Count)
+		require.Equal(t, 2*batch+10, audit.Entries[0].Count)
 	})
 
 	inBubble(t, "at a rate", func(t *testing.T, st *stand) {
@@ -66,7 +66,7 @@ func TestReplay(t *testing.T) {
 		// In the time between two batches nothing is handled.
 		sizes, last := []int{}, time.Time{}
 		for _, at := range st.at {
-			if at.Sub(last) >= followMin/2 {
+			if at.Sub(last) >= followSoon/2 {
 				sizes = append(sizes, 0)
 			}
 			sizes[len(sizes)-1]++
