@@ -79,7 +79,7 @@ func (m resumed) fresh(msg *message.Message, outcome *pipeline.Outcome) {
 
 // leased is a message that waited in the store.
 func (m resumed) leased(l store.Lease, outcome *pipeline.Outcome) {
-	outcome.Attempts, outcome.First = l.Attempts, l.First
+	outcome.Attempts, outcome.First, outcome.Reason = l.Attempts, l.First, l.Reason
 	if l.Rounds > 0 {
 		m.retried()
 	}

@@ -32,6 +32,7 @@ type Handling struct {
 	id     pipeline.Identity
 	origin *pipeline.Origin
 	key    string
+	again  bool // it was handled before: there may be an entry, which would tell of that for ever
 	since  time.Time
 
 	mu       sync.Mutex
@@ -132,7 +133,7 @@ func (h *Handling) End(o *pipeline.Outcome) (e store.LogEntry, wanted bool) {
 	defer h.mu.Unlock()
 	h.over = true
 	h.tell(Event{Kind: EventEnded, State: state, Reason: o.Reason, Error: text})
-	if !h.log.wants(h.msg.UUID, o) {
+	if !h.again && !h.log.wants(h.msg.UUID, o) {
 		return e, false
 	}
 	e = h.entry(state)

@@ -88,6 +88,7 @@ type Route struct {
 // Begin notes that a message is being handled. End the handling with Close.
 func (l *Log) Begin(r *Route, msg *message.Message) *Handling {
 	h := &Handling{log: l, route: r, msg: msg, origin: pipeline.OriginOf(msg.Context()), since: time.Now(), room: maxLineBytes}
+	h.again = store.LeaseOf(msg.Context()) != nil || h.origin != nil && h.origin.Redelivered
 	h.id, _ = pipeline.IdentityOf(msg.Context())
 	if r.Key != nil {
 		h.key = r.Key(msg)

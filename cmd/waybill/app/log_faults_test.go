@@ -156,6 +156,29 @@ func TestMessageLog_Modes(t *testing.T) {
 	}
 }
 
+// TestMessageLog_RetriesEnd: what waited for a retry, and what waited behind it,
+// does not say so for ever, also where successes are not kept.
+func TestMessageLog_RetriesEnd(t *testing.T) {
+	t.Parallel()
+	c := unique(fmt.Sprintf(scripted, "message_log: {mode: failures}", "main: {driver: embedded}"))
+	c = strings.Replace(c, "retry: {immediate: 2, initial: 1ms}", "ordering: key, retry: {immediate: 0, delayed: {initial: 300ms, max: 1s, attempts: 2}}", 1)
+	var again atomic.Bool
+	s := beginScripted(t, c, func(_ pipeline.Env, msg *message.Message) ([]*message.Message, error) {
+		if msg.UUID == "first" && !again.Swap(true) {
+			return nil, errors.New("not yet")
+		}
+		return nil, nil
+	})
+	in, _ := topics(c)
+	s.publish(in, `{"k":"a"}`, "Idempotency-Key", "first")
+	s.logged("first", store.Retrying)
+	s.publish(in, `{"k":"a"}`, "Idempotency-Key", "behind")
+	first := s.logged("first", store.Completed)
+	require.Len(t, first.Attempts, 2)
+	require.Equal(t, "not yet", first.Attempts[0].Error)
+	s.logged("behind", store.Completed)
+}
+
 // TestMessageLog_Masked: a masked value is nowhere in the store, and each other
 // byte is as it was.
 func TestMessageLog_Masked(t *testing.T) {
