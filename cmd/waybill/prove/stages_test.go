@@ -21,7 +21,7 @@ import (
 func newTracker(t *testing.T, at place, store string, perSecond int) *plant {
 	t.Helper()
 	id := uuid.NewString()[:8]
-	p := &plant{place: at, dir: t.TempDir(), in: "in-" + id, out: "out-" + id}
+	p := &plant{place: at, build: build, dir: t.TempDir(), in: "in-" + id, out: "out-" + id}
 	p.config = filepath.Join(p.dir, "waybill.yaml")
 	text := fmt.Sprintf(`
 data: data
