@@ -54,9 +54,9 @@ func TestBench(t *testing.T) {
 		want int
 	}{
 		// Enough for a few looks at the output, with the race detector in the peers.
-		job.Embedded: {[]string{"-n", "3000"}, "", 2},
-		job.RabbitMQ: {[]string{"-n", "500", "-variant", "quorum"}, "RABBITMQ_URL", 4},
-		job.Kafka:    {[]string{"-n", "2000", "-variant", "4 partitions"}, "KAFKA_BROKERS", 4},
+		job.Embedded: {[]string{"-n", "3000"}, "", 3},
+		job.RabbitMQ: {[]string{"-n", "500", "-variant", "quorum"}, "RABBITMQ_URL", 5},
+		job.Kafka:    {[]string{"-n", "2000", "-variant", "4 partitions"}, "KAFKA_BROKERS", 5},
 	} {
 		t.Run(broker, func(t *testing.T) {
 			t.Parallel()
@@ -185,9 +185,9 @@ func TestCells(t *testing.T) {
 	o, err := parse([]string{"-n", "4000"}, os.Stderr)
 	require.NoError(t, err)
 	cells := o.cells(job.Kafka)
-	require.Len(t, cells, 12)
+	require.Len(t, cells, 15)
 	for i, c := range cells {
-		if i%4 == 0 {
+		if i%5 == 0 {
 			require.Equal(t, job.Raw, c.impl)
 		}
 		require.Equal(t, map[bool]int{true: 400, false: 4000}[strings.HasPrefix(c.impl, job.Stock)], c.count())

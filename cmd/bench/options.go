@@ -67,7 +67,7 @@ func parse(args []string, w io.Writer) (options, error) {
 	}
 	f.Var(&o.brokers, "broker", "brokers to measure")
 	f.Var(&o.variants, "variant", "variants of the brokers, for example classic, or 4 partitions (default all)")
-	f.Var(&o.impls, "impl", "raw, stock, stock-tuned, waybill (default all)")
+	f.Var(&o.impls, "impl", "raw, stock, stock-tuned, waybill, waybill-log (default all)")
 	f.IntVar(&o.n, "n", 0, "orders a drain; slow implementations get a tenth (default 40000 on RabbitMQ, 100000 elsewhere)")
 	f.IntVar(&o.rounds, "rounds", 5, "how often each is run, in turn")
 	f.IntVar(&o.orders.Keys, "keys", 10_000, "keys that the orders are spread over")
@@ -116,7 +116,7 @@ func (o options) check() error {
 		want(place.Variants[b] != nil, "-broker %s: want rabbitmq, kafka or embedded", b)
 	}
 	for _, i := range o.impls {
-		want(slices.Contains(place.Impls[job.RabbitMQ], i), "-impl %s: want raw, stock, stock-tuned or waybill", i)
+		want(slices.Contains(place.Impls[job.RabbitMQ], i), "-impl %s: want raw, stock, stock-tuned, waybill or waybill-log", i)
 	}
 	want(len(o.brokers) > 0, "-broker: name one")
 	want(o.rounds > 0, "-rounds %d: want at least 1", o.rounds)

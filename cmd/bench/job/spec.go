@@ -6,7 +6,11 @@ const (
 	Stock      = "stock"       // Watermill's router and published adapter, as they come
 	StockTuned = "stock-tuned" // the same at its best tuning, which may lose order
 	Waybill    = "waybill"     // `waybill run`, message log off
+	WaybillLog = "waybill-log" // the same with the message log on, payloads and all
 )
+
+// IsWaybill reports whether the implementation is Waybill.
+func IsWaybill(impl string) bool { return impl == Waybill || impl == WaybillLog }
 
 // The brokers.
 const (

@@ -23,8 +23,9 @@ var clients = map[[2]string]client{
 
 // fed are those that feed themselves, see job.Spec.
 var fed = map[string]client{
-	job.Raw:     fedSQLite,
-	job.Waybill: fedWaybill,
+	job.Raw:        fedSQLite,
+	job.Waybill:    fedWaybill,
+	job.WaybillLog: fedWaybill,
 }
 
 // Run does the job that spec says until ctx ends.

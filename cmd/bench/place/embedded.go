@@ -27,7 +27,7 @@ func (embedded) Open(ctx context.Context, l Layout) (Site, error) {
 		URL: filepath.Join(l.Dir, "bench.db"), In: "bench-in", Out: "bench-out", InFlight: l.InFlight,
 	}}
 	var err error
-	if l.Impl == job.Waybill {
+	if job.IsWaybill(l.Impl) {
 		err = s.install(ctx, l)
 	} else {
 		s.layout = plainLayout

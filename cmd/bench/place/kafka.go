@@ -97,7 +97,7 @@ func (s *kafkaSite) make(ctx context.Context, l Layout) error {
 			return err
 		}
 	}
-	if l.Impl != job.Waybill {
+	if !job.IsWaybill(l.Impl) {
 		return nil
 	}
 	topic := fmt.Sprintf(", partitions: %d", s.spec.Partitions)

@@ -68,9 +68,9 @@ var Variants = map[string][]string{
 // brokers, Watermill's are either not durable or not to be had (see
 // docs/performance.md).
 var Impls = map[string][]string{
-	job.RabbitMQ: {job.Raw, job.Stock, job.StockTuned, job.Waybill},
-	job.Kafka:    {job.Raw, job.Stock, job.StockTuned, job.Waybill},
-	job.Embedded: {job.Raw, job.Waybill},
+	job.RabbitMQ: {job.Raw, job.Stock, job.StockTuned, job.Waybill, job.WaybillLog},
+	job.Kafka:    {job.Raw, job.Stock, job.StockTuned, job.Waybill, job.WaybillLog},
+	job.Embedded: {job.Raw, job.Waybill, job.WaybillLog},
 }
 
 // Start starts the broker of that name, or connects to the one at url where

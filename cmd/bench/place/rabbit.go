@@ -58,7 +58,7 @@ func (r *rabbit) Open(ctx context.Context, l Layout) (Site, error) {
 		Impl: l.Impl, Broker: job.RabbitMQ, Variant: l.Variant, URL: r.url,
 		In: "bench-" + id + "-in", Out: "bench-" + id + "-out", InFlight: l.InFlight,
 	}}
-	if l.Impl == job.Waybill {
+	if job.IsWaybill(l.Impl) {
 		err = s.install(ctx, l)
 	} else {
 		err = s.declare()

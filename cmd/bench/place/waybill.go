@@ -24,7 +24,12 @@ type installation struct {
 // with, without that test's throttle: order per key, 64 handlers at a time,
 // and all defaults. broker and topic are YAML.
 func install(l Layout, broker, topic, in, out string) (*installation, error) {
+	log := "off"
+	if l.Impl == job.WaybillLog {
+		log = "all"
+	}
 	text := fmt.Sprintf(`http: {listen: "off"}
+message_log: {mode: %s}
 brokers:
   main: {%s}
 topics:
@@ -39,7 +44,7 @@ handlers:
     concurrency: %d
     in_flight: %d
     with: %s
-`, broker, in, job.KeyPointer, topic, out, job.KeyPointer, topic, handler, in, out, l.Ordering, l.Concurrency, l.InFlight, job.Rules)
+`, log, broker, in, job.KeyPointer, topic, out, job.KeyPointer, topic, handler, in, out, l.Ordering, l.Concurrency, l.InFlight, job.Rules)
 	i := &installation{binary: l.Waybill, dir: l.Dir, config: filepath.Join(l.Dir, "waybill.yaml")}
 	return i, os.WriteFile(i.config, []byte(text), 0o600)
 }

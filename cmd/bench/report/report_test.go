@@ -101,7 +101,7 @@ func TestTargets(t *testing.T) {
 	require.True(t, targets["kafka, 4 partitions: p50 at 1,000/s ÷ raw"].Met)
 	slow := records()
 	slow[1].Drained.Rate, slow[4].Drained.Rate = 500, 250
-	require.False(t, Targets(slow)[12].Met)
+	require.False(t, Targets(slow)[14].Met)
 	text := Markdown("About.", Summarise(slow), Targets(slow))
 	require.Contains(t, text, "| kafka, 4 partitions: messages/s ÷ raw | ≥ 0.9 | 0.50 | **missed** |")
 	require.Contains(t, text, "| embedded, file: messages/s ÷ raw | ≥ 0.6 | - | not measured |")

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/waybill-dev/waybill/cmd/bench/job"
@@ -18,7 +19,8 @@ type Target struct {
 type goal struct {
 	broker, variant string
 	name            string
-	against         string // the implementation that Waybill is compared with
+	impl            string // Waybill's; "": job.Waybill
+	against         string // the implementation that it is compared with
 	of              func(Record) float64
 	least, most     float64 // one of the two is set
 	minus           bool    // the difference counts, not the ratio
@@ -57,6 +59,10 @@ func goals() []goal {
 		g("p50 at 1,000/s ÷ raw", job.Raw, p50, 0, 1.3)
 		g("peak memory less raw's, MB", job.Raw, rss, 0, 64)
 		all[len(all)-1].minus = true
+		if at.broker == job.RabbitMQ {
+			g("messages/s with the message log ÷ without", job.Waybill, rate, 0.75, 0)
+			all[len(all)-1].impl = job.WaybillLog
+		}
 	}
 	return all
 }
@@ -78,6 +84,7 @@ func Targets(records []Record) []Target {
 
 // measure compares Waybill with another, round by round.
 func (g goal) measure(records []Record) Spread {
+	impl := cmp.Or(g.impl, job.Waybill)
 	others := make(map[int]Record)
 	for _, r := range records {
 		if r.Broker == g.broker && r.Variant == g.variant && r.Impl == g.against {
@@ -88,7 +95,7 @@ func (g goal) measure(records []Record) Spread {
 	for _, r := range records {
 		other, ok := others[r.Round]
 		switch {
-		case !ok || r.Broker != g.broker || r.Variant != g.variant || r.Impl != job.Waybill:
+		case !ok || r.Broker != g.broker || r.Variant != g.variant || r.Impl != impl:
 		case g.of(r) == 0 || g.of(other) == 0: // not measured
 		case g.minus:
 			values = append(values, g.of(r)-g.of(other))

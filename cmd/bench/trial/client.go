@@ -62,7 +62,7 @@ func (c *client) launch() error {
 
 func (o Options) command(spec job.Spec, n int) (*exec.Cmd, error) {
 	spec.Profile = o.Profile
-	if spec.Impl == job.Waybill && o.Profile == "" {
+	if job.IsWaybill(spec.Impl) && o.Profile == "" {
 		return exec.Command(o.Layout.Waybill, "run", "--config", spec.Config, "--log-level", "warn", //nolint:gosec // our own binary
 			"--set", fmt.Sprintf("data=data-%d", n)), nil
 	}

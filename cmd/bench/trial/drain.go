@@ -119,7 +119,7 @@ func (o Options) keepsOrder() bool {
 	switch o.Layout.Impl {
 	case job.StockTuned:
 		return false
-	case job.Waybill:
+	case job.Waybill, job.WaybillLog:
 		return o.Layout.Ordering == "key"
 	}
 	return o.Instances <= 1
