@@ -146,6 +146,20 @@ func TestInlet(t *testing.T) {
 		require.Eventually(t, func() bool { return len(r.State().Problems()) == 0 }, soon, time.Millisecond)
 	})
 
+	t.Run("what is not published as the store does not answer for its lease is published once it does", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		s.put(due("m", ""))
+		s.extend = func(store.Lease) error {
+			s.extend = nil
+			return store.ErrUnavailable
+		}
+		r := newRigWith(t, s, pass, nil)
+		r.start(t)
+		require.Eventually(t, func() bool { _, all := s.leased(); return len(all) == 0 }, soon, time.Millisecond)
+		require.Len(t, r.fake.on("out"), 1)
+	})
+
 	t.Run("nothing is published for one whose lease was lost", func(t *testing.T) {
 		t.Parallel()
 		s := &cellar{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -27,7 +28,7 @@ func (e *Engine) sender() middleware.Send {
 			return commit(ctx, c, in, out, writes)
 		}
 		if err := e.stillOurs(ctx, in, out); err != nil {
-			return make([]error, len(out)), err
+			return slices.Repeat([]error{err}, len(out)), err
 		}
 		each := e.publish(out)
 		if len(writes) == 0 || errors.Join(each...) != nil {
@@ -90,10 +91,7 @@ func commit(ctx context.Context, c broker.Committer, in *message.Message, out []
 	}
 	var refused *broker.PublishError
 	if !errors.As(err, &refused) || len(refused.Errs) != len(out) || !pipeline.IsPermanent(err) {
-		for i := range each {
-			each[i] = err
-		}
-		return each, err
+		return slices.Repeat([]error{err}, len(out)), err
 	}
 	// None was published; those without an error of their own are only
 	// waiting for the others.
