@@ -22,7 +22,9 @@ import (
 func (e *Engine) sender() middleware.Send {
 	return func(ctx context.Context, in *message.Message, out []middleware.Output, writes []pipeline.Write) ([]error, error) {
 		for _, o := range out {
+			name := pipeline.OutputOf(o.Message)
 			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
+			pipeline.SetOutput(o.Message, name)
 		}
 		if c := e.committer(in, out, writes); c != nil {
 			return commit(ctx, c, in, out, writes)
