@@ -43,13 +43,14 @@ func newHand(i *inlet, claim *broker.Claim) *hand {
 	return &hand{inlet: i, claim: claim, leases: make(map[int64]*leased)}
 }
 
-// take takes leases in hand and returns them as deliveries.
-func (h *hand) take(leases []store.Lease) []broker.Delivery {
+// take takes leases in hand, which end no sooner than at until, and returns
+// them as deliveries.
+func (h *hand) take(leases []store.Lease, until time.Time) []broker.Delivery {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	deliveries := make([]broker.Delivery, len(leases))
 	for i, lease := range leases {
-		l := &leased{Lease: lease, pos: h.last, until: time.Now().Add(leaseTTL), hand: h}
+		l := &leased{Lease: lease, pos: h.last, until: until, hand: h}
 		h.leases[l.pos] = l
 		h.last++
 		deliveries[i] = h.inlet.delivery(l)
@@ -57,8 +58,8 @@ func (h *hand) take(leases []store.Lease) []broker.Delivery {
 	return deliveries
 }
 
-// keep makes leases last, and drops those that have ended, until over.
-func (h *hand) keep(ctx context.Context, over <-chan struct{}) {
+// keep makes leases last, and drops those that have ended, until ctx is done.
+func (h *hand) keep(ctx context.Context) {
 	tick := time.NewTicker(leaseExtend)
 	defer tick.Stop()
 	for {
@@ -67,7 +68,7 @@ func (h *hand) keep(ctx context.Context, over <-chan struct{}) {
 			h.settle()
 		case <-tick.C:
 			h.extend(ctx)
-		case <-over:
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -96,7 +97,9 @@ func (h *hand) extend(ctx context.Context) {
 		}
 		group.Go(func() error {
 			asked := time.Now()
-			switch err := h.inlet.store.ExtendLease(ctx, l.Lease, leaseTTL); {
+			one, cancel := context.WithTimeout(ctx, leaseExtend) // else one silent connection costs all their leases
+			defer cancel()
+			switch err := h.inlet.store.ExtendLease(one, l.Lease, leaseTTL); {
 			case err == nil:
 				l.until = asked.Add(leaseTTL)
 			case errors.Is(err, store.ErrStaleToken):
