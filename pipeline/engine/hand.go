@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
@@ -37,6 +38,7 @@ type leased struct {
 	until time.Time // by this process's clock; only keep uses it, after take
 	hand  *hand
 	begun bool // under the hand's mutex
+	lost  bool // somebody else has it; under the hand's mutex, too
 }
 
 func newHand(i *inlet, claim *broker.Claim) *hand {
@@ -86,8 +88,8 @@ func (h *hand) settle() {
 }
 
 // extend makes last what would end before the next two ticks. One that was
-// lost is dropped: whoever has the message now sees to it, and the run here
-// learns of it when its outcome is refused.
+// lost is dropped: whoever has the message now sees to it. It does not begin
+// here any more, and a run learns of it when its outcome is refused.
 func (h *hand) extend(ctx context.Context) {
 	var group errgroup.Group
 	group.SetLimit(extendWidth)
@@ -114,6 +116,7 @@ func (h *hand) extend(ctx context.Context) {
 func (h *hand) drop(l *leased) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	l.lost = true
 	delete(h.leases, l.pos)
 }
 
@@ -160,13 +163,19 @@ func (h *hand) giveBack(leases []*leased) {
 	}
 }
 
-// begin reports whether the message may run. It may not once the route stops:
-// it is given back then.
-func (l *leased) begin() bool {
+// begin returns "" if the message may run, else how it ends. Once the route
+// stops it is given back; one that somebody else has is let go.
+func (l *leased) begin() pipeline.Result {
 	l.hand.mu.Lock()
 	defer l.hand.mu.Unlock()
-	l.begun = l.begun || !l.hand.closed
-	return l.begun
+	switch {
+	case l.lost:
+		return pipeline.ResultVoid
+	case l.hand.closed && !l.begun:
+		return pipeline.ResultStopped
+	}
+	l.begun = true
+	return ""
 }
 
 type leasedKey struct{}

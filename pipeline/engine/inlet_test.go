@@ -248,6 +248,36 @@ func TestInlet(t *testing.T) {
 		}
 	})
 
+	t.Run("one whose lease was lost before its turn does not run here", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := &cellar{}
+			s.put(due("m-1", ""), due("m-2", ""))
+			begun, finish := make(chan string, 2), make(chan struct{})
+			r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+				begun <- msg.UUID
+				<-finish
+				return nil, nil
+			}, func(h *pipeline.Handler) { h.Concurrency = 1 })
+			r.start(t)
+			first := <-begun
+			synctest.Wait()
+			s.mu.Lock()
+			for _, row := range s.rows {
+				if row.Message != first {
+					row.Token = "another's"
+				}
+			}
+			s.mu.Unlock()
+			time.Sleep(leaseTTL) //nolint:forbidigo // of synctest's clock
+			close(finish)
+			require.Eventually(t, func() bool { return r.value(t, "waybill_messages_processed_total", "void") == 1 }, time.Minute, time.Millisecond)
+			require.Equal(t, 1.0, r.value(t, "waybill_messages_processed_total", "ok"))
+			require.Empty(t, begun)
+			require.NoError(t, r.Stop(t.Context()))
+		})
+	})
+
 	t.Run("nothing is published for one whose lease was lost", func(t *testing.T) {
 		t.Parallel()
 		s := &cellar{}

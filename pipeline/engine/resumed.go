@@ -45,15 +45,17 @@ func (m resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
 		l := leasedOf(msg.Context())
-		switch {
-		case l == nil:
+		if l == nil {
 			m.fresh(msg, outcome)
-		case l.begin():
-			m.leased(l.Lease, outcome)
-		default: // the route stops and gives it back
-			outcome.Result = pipeline.ResultStopped
-			return nil, pipeline.ErrStopping
+			return h(msg)
 		}
+		switch outcome.Result = l.begin(); outcome.Result {
+		case pipeline.ResultStopped:
+			return nil, pipeline.ErrStopping
+		case pipeline.ResultVoid:
+			return nil, nil
+		}
+		m.leased(l.Lease, outcome)
 		return h(msg)
 	}
 }
