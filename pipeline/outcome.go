@@ -53,12 +53,16 @@ func (o *Outcome) End() {
 }
 
 // Reset makes o what it was before, for a message that is handled anew, and
-// does what Finally added since.
+// does what Finally added since. Witness stays: what the kind left behind may
+// look for it meanwhile.
 func (o *Outcome) Reset(before Outcome) {
 	for _, f := range slices.Backward(o.finally[len(before.finally):]) {
 		f()
 	}
-	*o = before
+	o.Result, o.Reason, o.Err = before.Result, before.Reason, before.Err
+	o.Attempts, o.First, o.Last = before.Attempts, before.First, before.Last
+	o.Outputs, o.Answer, o.Before = before.Outputs, before.Answer, before.Before
+	o.settling, o.finally = before.settling, before.finally
 }
 
 // Witness follows the runs of the kind for one message, for the message log.
