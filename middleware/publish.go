@@ -52,7 +52,7 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		if err != nil {
 			return nil, err
 		}
-		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK) // of outputs as they go out
+		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK) // of outputs as they go out, if they do
 		if len(out) == 0 && len(writes) == 0 {
 			return nil, nil
 		}

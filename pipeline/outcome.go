@@ -72,9 +72,11 @@ type Witness interface {
 }
 
 // Settling adds a change of the store that belongs to the outcome: the store
-// makes it together with the outcome, or neither happens. f is asked once the
-// result is certain, which is never ResultStopped or ResultVoid, and may return
-// nil.
+// makes it together with the outcome, or neither happens. f returns the change
+// for a result, or nil. It may be asked more than once and before the result is
+// certain, as outputs that are refused turn success into death, and a stop
+// leaves none: it must only prepare. It is never asked for ResultStopped or
+// ResultVoid.
 func (o *Outcome) Settling(f func(Result) Write) { o.settling = append(o.settling, f) }
 
 // Save adds a change of the store that belongs to success alone, and is
@@ -88,7 +90,8 @@ func (o *Outcome) Save(w Write) {
 	})
 }
 
-// Writes lists the changes of the store that belong to this result.
+// Writes lists the changes of the store that belong to this result, if that is
+// what it comes to: see Settling.
 func (o *Outcome) Writes(r Result) []Write {
 	var writes []Write
 	for _, f := range o.settling {
