@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"time"
-
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/middleware"
@@ -15,7 +13,7 @@ import (
 func (e *Engine) delay(r *route, o *order) middleware.Delay {
 	return middleware.Delay{
 		Handler: r.handler.Name, Policy: r.handler.Retry.Delayed, Overtake: r.handler.Overtake, Store: e.opts.Store, Lane: broker.LaneOf,
-		OnDelay: func(lane string, _ time.Time) {
+		OnDelay: func(lane string) {
 			o.add(lane)
 			r.inlet.wake()
 		},
