@@ -22,10 +22,10 @@ var ErrBehind = errors.New("an earlier message of its key is delayed")
 type Delay struct {
 	Handler  string
 	Policy   pipeline.Delayed
-	Overtake bool                             // what waits holds up no later message of its key
-	Store    store.Delayed                    // nil: there is none, and no delays
-	Lane     func(*message.Message) string    // what orders the message; "": nothing
-	OnDelay  func(lane string, due time.Time) // called when a message waits; lane is "" if it holds up nobody
+	Overtake bool                          // what waits holds up no later message of its key
+	Store    store.Delayed                 // nil: there is none, and no delays
+	Lane     func(*message.Message) string // what orders the message; "": nothing
+	OnDelay  func(lane string)             // called when a message waits; lane is "" if it holds up nobody
 }
 
 // Left reports whether the message may be delayed after a failure.
@@ -57,19 +57,19 @@ func (d Delay) write(msg *message.Message, o *pipeline.Outcome) (pipeline.Write,
 }
 
 // behind prepares what puts msg behind the others of its key.
-func (d Delay) behind(msg *message.Message) (pipeline.Write, time.Time) {
+func (d Delay) behind(msg *message.Message) pipeline.Write {
 	m := d.Message(msg)
 	m.Due = now()
-	return d.Store.Delay(m), m.Due
+	return d.Store.Delay(m)
 }
 
 // told says that msg waits.
-func (d Delay) told(msg *message.Message, due time.Time) {
+func (d Delay) told(msg *message.Message) {
 	lane := d.Lane(msg)
 	if d.Overtake {
 		lane = ""
 	}
-	d.OnDelay(lane, due)
+	d.OnDelay(lane)
 }
 
 // Message returns msg, which came from its broker, as the store keeps it: not

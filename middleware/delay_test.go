@@ -68,7 +68,7 @@ func newDelaying(policy pipeline.Delayed) *delaying {
 	}
 	d.settle.Delay = Delay{
 		Handler: "prepare", Policy: policy, Store: &d.shelf, Lane: func(*message.Message) string { return "k" },
-		OnDelay: func(lane string, _ time.Time) { d.told = append(d.told, lane) },
+		OnDelay: func(lane string) { d.told = append(d.told, lane) },
 	}
 	return d
 }

@@ -19,7 +19,9 @@ import (
 // that each is confirmed, and has the store make the writes, which belong to
 // the outcome. Where broker and store are one file that is one transaction;
 // else the writes follow once all is confirmed. The error of a message is found
-// by its index in each; err is that of the writes, of which then none was made.
+// by its index in each, and nil there always means that it is confirmed, also
+// beside an err: it is not sent again. err is that of the writes, of which then
+// none was made.
 type Send func(ctx context.Context, in *message.Message, out []Output, writes []pipeline.Write) (each []error, err error)
 
 // Output is a message and the topic that it goes to.
@@ -50,7 +52,7 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		if err != nil {
 			return nil, err
 		}
-		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK) // of outputs as they go out
+		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK) // of outputs as they go out, if they do
 		if len(out) == 0 && len(writes) == 0 {
 			return nil, nil
 		}

@@ -118,29 +118,26 @@ type effect struct {
 	hash     string
 	outcome  *pipeline.Outcome
 	produced []*message.Message
-	done     bool // the kind has succeeded
-	cut      bool // it was cut short: nobody knows whether it happened
+	done     *store.Receipt // of success; its outputs as they are handed over to be published
+	cut      bool           // it was cut short: nobody knows whether it happened
 }
 
 func (e *effect) run(msg *message.Message, h message.HandlerFunc) ([]*message.Message, error) {
 	produced, err := h(msg)
-	e.produced, e.done = produced, err == nil
+	e.produced = produced
 	e.cut = err != nil && msg.Context().Err() != nil
 	return produced, err
 }
 
 // write is the change of the store that belongs to the outcome.
 func (e *effect) write(result pipeline.Result) pipeline.Write {
-	if result == pipeline.ResultOK {
-		return e.finish()
+	if result != pipeline.ResultOK {
+		return e.Store.FreeReceipt(e.key, e.Owner)
 	}
-	return e.Store.FreeReceipt(e.key, e.Owner)
-}
-
-func (e *effect) finish() pipeline.Write {
-	return e.Store.FinishReceipt(store.Receipt{
+	e.done = &store.Receipt{
 		ReceiptKey: e.key, Hash: e.hash, Owner: e.Owner, Outcome: e.outcome.Answer, Outputs: kept(e.produced),
-	})
+	}
+	return e.Store.FinishReceipt(*e.done)
 }
 
 // giveBack records how far a message got that leaves without an outcome: where
@@ -152,8 +149,8 @@ func (e *effect) giveBack(msg *message.Message) {
 		return
 	}
 	write := e.Store.FreeReceipt(e.key, e.Owner)
-	if e.done && result != "" {
-		write = e.finish()
+	if e.done != nil && result != "" {
+		write = e.Store.FinishReceipt(*e.done) // whoever published has made the outputs their own
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(msg.Context()), giveBackTimeout)
 	defer cancel()

@@ -116,6 +116,7 @@ func (e *effects) chain(kind message.HandlerFunc) message.HandlerFunc {
 	send := func(ctx context.Context, _ *message.Message, out []Output, writes []pipeline.Write) ([]error, error) {
 		each := make([]error, len(out))
 		for _, o := range out {
+			o.Message.SetContext(ctx) // as whoever publishes may do
 			if o.Topic == "dlq" {
 				e.dead.Add(1)
 			}
@@ -130,7 +131,7 @@ func (e *effects) chain(kind message.HandlerFunc) message.HandlerFunc {
 	}
 	h := Receipts{Once: *e.once, Effect: "mail", Owner: "a", Store: e.store, InHand: &e.inHand, Holder: quick(e.held), Log: quiet}.Middleware(
 		Retry{Immediate: 1, Initial: time.Millisecond}.Middleware(kind))
-	h = Publish{Handler: "mail", Topics: map[string]string{"": "out"}, Send: send, Holder: quick(e.held)}.Middleware(h)
+	h = Publish{Handler: "mail", Topics: map[string]string{"": "out", "answers": "answered"}, Send: send, Holder: quick(e.held)}.Middleware(h)
 	h = Rerun{Holder: quick(e.held)}.Middleware(h)
 	h = Settle{Handler: "mail", DeadLetter: "dlq", Send: send, Holder: quick(e.held), Log: quiet}.Middleware(h)
 	return Record{Begin: func() {}, Done: func(*pipeline.Outcome, time.Duration) {}}.Middleware(h)
@@ -247,17 +248,17 @@ func TestReceipts(t *testing.T) {
 			<-e.held
 			stop(pipeline.ErrStopping)
 		}()
-		_, err := e.outcome(produce(""), msg)
+		_, err := e.outcome(produce("answers"), msg)
 		require.ErrorIs(t, err, pipeline.ErrStopping)
 		require.Equal(t, store.Done, e.store.state())
 
-		var ids []string
-		e.sent = func(out []Output) error { ids = append(ids, out[0].Message.UUID); return nil }
+		var sent []string
+		e.sent = func(out []Output) error { sent = append(sent, out[0].Topic+" "+out[0].Message.UUID); return nil }
 		again, _, _ := incoming(t)
 		o, err := e.outcome(func(*message.Message) ([]*message.Message, error) { panic("it ran") }, again)
 		require.NoError(t, err)
 		require.Equal(t, pipeline.ResultOK, o.Result)
-		require.Equal(t, []string{pipeline.OutputID("in-1", "mail", 0)}, ids)
+		require.Equal(t, []string{"answered " + pipeline.OutputID("in-1", "mail", 0)}, sent, "where the first run had it go")
 	})
 
 	t.Run("a message that is handled anew, as its state has changed, begins its effect anew", func(t *testing.T) {

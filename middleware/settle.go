@@ -40,8 +40,7 @@ func (s Settle) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		case err == nil:
 			outcome.Result = pipeline.ResultOK
 		case errors.Is(err, ErrBehind):
-			write, due := s.Delay.behind(msg)
-			err = s.delay(msg, outcome, write, due)
+			err = s.delay(msg, outcome, s.Delay.behind(msg))
 		case settled(err):
 			err = s.settle(msg, outcome, err)
 		}
@@ -64,7 +63,7 @@ func (s Settle) settle(msg *message.Message, outcome *pipeline.Outcome, cause er
 		return s.bury(msg, outcome)
 	}
 	write, due := s.Delay.write(msg, outcome)
-	if err := s.delay(msg, outcome, write, due); err != nil {
+	if err := s.delay(msg, outcome, write); err != nil {
 		return err
 	}
 	s.Log.WarnContext(msg.Context(), "message is delayed: "+cause.Error(),
@@ -73,7 +72,7 @@ func (s Settle) settle(msg *message.Message, outcome *pipeline.Outcome, cause er
 }
 
 // delay has the message wait in the store.
-func (s Settle) delay(msg *message.Message, outcome *pipeline.Outcome, write pipeline.Write, due time.Time) error {
+func (s Settle) delay(msg *message.Message, outcome *pipeline.Outcome, write pipeline.Write) error {
 	writes := append(outcome.Writes(pipeline.ResultDelayed), write)
 	err := s.Holder.Until(msg, "delay the message", func(ctx context.Context) error {
 		_, err := s.Send(ctx, msg, nil, writes)
@@ -83,7 +82,7 @@ func (s Settle) delay(msg *message.Message, outcome *pipeline.Outcome, write pip
 		return err
 	}
 	outcome.Result = pipeline.ResultDelayed
-	s.Delay.told(msg, due)
+	s.Delay.told(msg)
 	return nil
 }
 

@@ -16,7 +16,9 @@ type Kind struct {
 	// Doc is one paragraph for the generated reference.
 	Doc string
 	// Effect says that the kind acts on the world outside the pipeline, so
-	// that running it twice, or on old messages, is worth a warning.
+	// that running it twice, or on old messages, is worth a warning. A kind that
+	// saves State runs again when another message was faster (see State), and
+	// its effect happens again: one with an effect should not.
 	Effect bool
 	// Once says how the Effect with this config is kept from happening twice;
 	// its nil, that nothing happens that could. Without the function it is kept

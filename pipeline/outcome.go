@@ -53,12 +53,16 @@ func (o *Outcome) End() {
 }
 
 // Reset makes o what it was before, for a message that is handled anew, and
-// does what Finally added since.
+// does what Finally added since. Witness stays: what the kind left behind may
+// look for it meanwhile.
 func (o *Outcome) Reset(before Outcome) {
 	for _, f := range slices.Backward(o.finally[len(before.finally):]) {
 		f()
 	}
-	*o = before
+	o.Result, o.Reason, o.Err = before.Result, before.Reason, before.Err
+	o.Attempts, o.First, o.Last = before.Attempts, before.First, before.Last
+	o.Outputs, o.Answer, o.Before = before.Outputs, before.Answer, before.Before
+	o.settling, o.finally = before.settling, before.finally
 }
 
 // Witness follows the runs of the kind for one message, for the message log.
@@ -68,9 +72,11 @@ type Witness interface {
 }
 
 // Settling adds a change of the store that belongs to the outcome: the store
-// makes it together with the outcome, or neither happens. f is asked once the
-// result is certain, which is never ResultStopped or ResultVoid, and may return
-// nil.
+// makes it together with the outcome, or neither happens. f returns the change
+// for a result, or nil. It may be asked more than once and before the result is
+// certain, as outputs that are refused turn success into death, and a stop
+// leaves none: it must only prepare. It is never asked for ResultStopped or
+// ResultVoid.
 func (o *Outcome) Settling(f func(Result) Write) { o.settling = append(o.settling, f) }
 
 // Save adds a change of the store that belongs to success alone, and is
@@ -84,7 +90,8 @@ func (o *Outcome) Save(w Write) {
 	})
 }
 
-// Writes lists the changes of the store that belong to this result.
+// Writes lists the changes of the store that belong to this result, if that is
+// what it comes to: see Settling.
 func (o *Outcome) Writes(r Result) []Write {
 	var writes []Write
 	for _, f := range o.settling {

@@ -23,6 +23,7 @@ type cellar struct {
 	loads  int // HeldKeys
 	asked  int // Holds
 	closed []string
+	extend func(store.Lease) error // what ExtendLease fails with; nil: with nothing
 }
 
 func (s *cellar) Home() string { return "" }
@@ -114,6 +115,11 @@ func (s *cellar) CloseLetter(_, message string) pipeline.Write {
 func (s *cellar) ExtendLease(_ context.Context, l store.Lease, _ time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.extend != nil {
+		if err := s.extend(l); err != nil {
+			return err
+		}
+	}
 	_, err := s.find(l)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
@@ -37,19 +38,21 @@ type leased struct {
 	until time.Time // by this process's clock; only keep uses it, after take
 	hand  *hand
 	begun bool // under the hand's mutex
+	lost  bool // somebody else has it; under the hand's mutex, too
 }
 
 func newHand(i *inlet, claim *broker.Claim) *hand {
 	return &hand{inlet: i, claim: claim, leases: make(map[int64]*leased)}
 }
 
-// take takes leases in hand and returns them as deliveries.
-func (h *hand) take(leases []store.Lease) []broker.Delivery {
+// take takes leases in hand, which end no sooner than at until, and returns
+// them as deliveries.
+func (h *hand) take(leases []store.Lease, until time.Time) []broker.Delivery {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	deliveries := make([]broker.Delivery, len(leases))
 	for i, lease := range leases {
-		l := &leased{Lease: lease, pos: h.last, until: time.Now().Add(leaseTTL), hand: h}
+		l := &leased{Lease: lease, pos: h.last, until: until, hand: h}
 		h.leases[l.pos] = l
 		h.last++
 		deliveries[i] = h.inlet.delivery(l)
@@ -57,8 +60,8 @@ func (h *hand) take(leases []store.Lease) []broker.Delivery {
 	return deliveries
 }
 
-// keep makes leases last, and drops those that have ended, until over.
-func (h *hand) keep(ctx context.Context, over <-chan struct{}) {
+// keep makes leases last, and drops those that have ended, until ctx is done.
+func (h *hand) keep(ctx context.Context) {
 	tick := time.NewTicker(leaseExtend)
 	defer tick.Stop()
 	for {
@@ -67,7 +70,7 @@ func (h *hand) keep(ctx context.Context, over <-chan struct{}) {
 			h.settle()
 		case <-tick.C:
 			h.extend(ctx)
-		case <-over:
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -85,8 +88,8 @@ func (h *hand) settle() {
 }
 
 // extend makes last what would end before the next two ticks. One that was
-// lost is dropped: whoever has the message now sees to it, and the run here
-// learns of it when its outcome is refused.
+// lost is dropped: whoever has the message now sees to it. It does not begin
+// here any more, and a run learns of it when its outcome is refused.
 func (h *hand) extend(ctx context.Context) {
 	var group errgroup.Group
 	group.SetLimit(extendWidth)
@@ -96,7 +99,9 @@ func (h *hand) extend(ctx context.Context) {
 		}
 		group.Go(func() error {
 			asked := time.Now()
-			switch err := h.inlet.store.ExtendLease(ctx, l.Lease, leaseTTL); {
+			one, cancel := context.WithTimeout(ctx, leaseExtend) // else one silent connection costs all their leases
+			defer cancel()
+			switch err := h.inlet.store.ExtendLease(one, l.Lease, leaseTTL); {
 			case err == nil:
 				l.until = asked.Add(leaseTTL)
 			case errors.Is(err, store.ErrStaleToken):
@@ -111,6 +116,7 @@ func (h *hand) extend(ctx context.Context) {
 func (h *hand) drop(l *leased) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	l.lost = true
 	delete(h.leases, l.pos)
 }
 
@@ -157,13 +163,19 @@ func (h *hand) giveBack(leases []*leased) {
 	}
 }
 
-// begin reports whether the message may run. It may not once the route stops:
-// it is given back then.
-func (l *leased) begin() bool {
+// begin returns "" if the message may run, else how it ends. Once the route
+// stops it is given back; one that somebody else has is let go.
+func (l *leased) begin() pipeline.Result {
 	l.hand.mu.Lock()
 	defer l.hand.mu.Unlock()
-	l.begun = l.begun || !l.hand.closed
-	return l.begun
+	switch {
+	case l.lost:
+		return pipeline.ResultVoid
+	case l.hand.closed && !l.begun:
+		return pipeline.ResultStopped
+	}
+	l.begun = true
+	return ""
 }
 
 type leasedKey struct{}

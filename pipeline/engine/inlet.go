@@ -16,6 +16,7 @@ import (
 const (
 	leaseTTL    = 7 * time.Second
 	leaseExtend = 2 * time.Second        // how often leases are made to last
+	leaseAnswer = 3 * time.Second        // how long the store may take to give some; they count meanwhile
 	inletPoll   = time.Second            // how late it may notice what others have put or given back
 	inletMiss   = 100 * time.Millisecond // pause after what is due could not be had
 	inletBatch  = 256                    // leased at a time, at most
@@ -93,8 +94,9 @@ func (i *inlet) run(ctx context.Context, w *broker.Window) {
 	claim := w.Claim(broker.ClaimOptions{Own: true})
 	hand := newHand(i, claim)
 	var keeping sync.WaitGroup
-	over := make(chan struct{})
-	keeping.Go(func() { hand.keep(ctx, over) })
+	inHand, over := context.WithCancel(ctx)
+	defer over()
+	keeping.Go(func() { hand.keep(inHand) })
 	for i.open(ctx, w) {
 		if !i.turn(ctx, w, hand) {
 			break
@@ -102,7 +104,7 @@ func (i *inlet) run(ctx context.Context, w *broker.Window) {
 	}
 	hand.giveBack(hand.shut()) // another instance need not wait for what has not begun
 	_ = claim.Close(ctx)       // what still runs then is in hand
-	close(over)
+	over()
 	keeping.Wait()
 	hand.settle()
 	hand.giveBack(hand.all())
@@ -130,12 +132,13 @@ func stops(ctx context.Context, w *broker.Window) bool {
 // turn takes in what is due now, or waits for something to be. False: the
 // route stops.
 func (i *inlet) turn(ctx context.Context, w *broker.Window, hand *hand) bool {
+	asked := time.Now()
 	leases, pause, err := i.lease(ctx, min(max(w.Room(), 1), inletBatch))
 	i.note(ctx, err)
 	if len(leases) == 0 {
 		return i.rest(ctx, w, pause)
 	}
-	for _, d := range hand.take(leases) { // all are in hand from now on, and made to last
+	for _, d := range hand.take(leases, asked.Add(leaseTTL)) { // all are in hand from now on, and made to last
 		if hand.claim.Deliver(ctx, d) != nil {
 			return false
 		}
@@ -145,6 +148,8 @@ func (i *inlet) turn(ctx context.Context, w *broker.Window, hand *hand) bool {
 
 // lease leases up to n messages that are due, or says when to look again.
 func (i *inlet) lease(ctx context.Context, n int) ([]store.Lease, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaseAnswer)
+	defer cancel()
 	at, ok, err := i.store.NextDue(ctx, i.handler)
 	switch {
 	case err != nil || !ok:

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -35,6 +36,49 @@ func (r *rig) sendKey(id, key string) {
 	msg := message.NewMessage(id, []byte(`{}`))
 	msg.Metadata.Set(pipeline.MetaPartitionKey, key)
 	r.fake.in <- msg
+}
+
+// silent is a store that never answers some calls, as over a connection whose
+// other end is gone without a word.
+type silent struct {
+	*cellar
+	silent   atomic.Value   // a string: "next", "lease", or the message whose lease is not made to last
+	extended map[string]int // under the cellar's mutex
+}
+
+func (s *silent) NextDue(ctx context.Context, handler string) (at time.Time, ok bool, err error) {
+	if s.silent.Load() == "next" {
+		<-ctx.Done()
+		return at, false, ctx.Err()
+	}
+	return s.cellar.NextDue(ctx, handler)
+}
+
+func (s *silent) LeaseDue(ctx context.Context, handler string, n int, ttl time.Duration) ([]store.Lease, error) {
+	if s.silent.Load() == "lease" {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.cellar.LeaseDue(ctx, handler, n, ttl)
+}
+
+func (s *silent) ExtendLease(ctx context.Context, l store.Lease, _ time.Duration) error {
+	if s.silent.Load() == l.Message {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.extended[l.Message]++
+	return nil
+}
+
+// stopAtOnce stops what has nothing in hand, in time.
+func stopAtOnce(t *testing.T, r *rig) {
+	t.Helper()
+	began := time.Now()
+	require.NoError(t, r.Stop(t.Context()))
+	require.Less(t, time.Since(began), 2*leaseAnswer)
 }
 
 func TestInlet(t *testing.T) {
@@ -144,6 +188,94 @@ func TestInlet(t *testing.T) {
 		s.set(nil)
 		require.Eventually(t, func() bool { return len(r.fake.on("out")) == 1 }, soon, time.Millisecond)
 		require.Eventually(t, func() bool { return len(r.State().Problems()) == 0 }, soon, time.Millisecond)
+	})
+
+	t.Run("what is not published as the store does not answer for its lease is published once it does", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		s.put(due("m", ""))
+		s.extend = func(store.Lease) error {
+			s.extend = nil
+			return store.ErrUnavailable
+		}
+		r := newRigWith(t, s, pass, nil)
+		r.start(t)
+		require.Eventually(t, func() bool { _, all := s.leased(); return len(all) == 0 }, soon, time.Millisecond)
+		require.Len(t, r.fake.on("out"), 1)
+	})
+
+	t.Run("a store that does not answer for one lease costs the others nothing, nor the stop", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := &silent{cellar: &cellar{}, extended: make(map[string]int)}
+			s.silent.Store("m-1")
+			s.put(due("m-1", ""), due("m-2", ""))
+			finish := make(chan struct{})
+			r := newRigWith(t, s, func(*message.Message) ([]*message.Message, error) {
+				<-finish
+				return nil, nil
+			}, nil)
+			r.start(t)
+			time.Sleep(5 * leaseTTL) //nolint:forbidigo // of synctest's clock
+			s.mu.Lock()
+			extended := s.extended["m-2"]
+			s.mu.Unlock()
+			close(finish)
+			require.Greater(t, extended, 5)
+			stopAtOnce(t, r)
+		})
+	})
+
+	t.Run("a store that does not answer what is due is asked again, and keeps no stop", func(t *testing.T) {
+		t.Parallel()
+		for _, call := range []string{"next", "lease"} {
+			synctest.Test(t, func(t *testing.T) {
+				s := &silent{cellar: &cellar{}, extended: make(map[string]int)}
+				s.silent.Store(call)
+				s.put(due("m", ""))
+				r := newRigWith(t, s, pass, nil)
+				r.start(t)
+				require.Eventually(t, func() bool {
+					return strings.Contains(strings.Join(r.State().Problems(), "\n"), "handler work: its delayed messages wait for the store")
+				}, time.Minute, time.Millisecond)
+				s.silent.Store("")
+				require.Eventually(t, func() bool { return len(r.fake.on("out")) == 1 }, time.Minute, time.Millisecond)
+				s.silent.Store(call)
+				s.put(due("m-2", ""))
+				time.Sleep(2 * inletPoll) //nolint:forbidigo // of synctest's clock: it asks now
+				stopAtOnce(t, r)
+			})
+		}
+	})
+
+	t.Run("one whose lease was lost before its turn does not run here", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := &cellar{}
+			s.put(due("m-1", ""), due("m-2", ""))
+			begun, finish := make(chan string, 2), make(chan struct{})
+			r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+				begun <- msg.UUID
+				<-finish
+				return nil, nil
+			}, func(h *pipeline.Handler) { h.Concurrency = 1 })
+			r.start(t)
+			first := <-begun
+			synctest.Wait()
+			s.mu.Lock()
+			for _, row := range s.rows {
+				if row.Message != first {
+					row.Token = "another's"
+				}
+			}
+			s.mu.Unlock()
+			time.Sleep(leaseTTL) //nolint:forbidigo // of synctest's clock
+			close(finish)
+			require.Eventually(t, func() bool { return r.value(t, "waybill_messages_processed_total", "void") == 1 }, time.Minute, time.Millisecond)
+			require.Equal(t, 1.0, r.value(t, "waybill_messages_processed_total", "ok"))
+			require.Empty(t, begun)
+			require.NoError(t, r.Stop(t.Context()))
+		})
 	})
 
 	t.Run("nothing is published for one whose lease was lost", func(t *testing.T) {

@@ -132,7 +132,8 @@ func (l *leftover) rest(done bool) {
 	}
 }
 
-// look asks the broker what is left. Not to know is an error.
+// look asks the broker what is left, and the store for what is held. Not to
+// know is an error.
 func (l *leftover) look() (broker.Status, error) {
 	ctx, cancel := context.WithTimeout(l.engine.life, leftTimeout)
 	defer cancel()
@@ -142,13 +143,31 @@ func (l *leftover) look() (broker.Status, error) {
 	}
 	for _, row := range rows {
 		if row.Name == l.sub.Name && row.Ready >= 0 && row.Consumers >= 0 {
-			return row, nil
+			held, err := l.held(ctx)
+			row.Ready += held
+			return row, err
 		}
 		if row.Name == l.sub.Name {
 			return row, errors.New(strings.Join(row.Problems, "; "))
 		}
 	}
 	return broker.Status{}, fmt.Errorf("it says nothing of %s", l.sub.Name)
+}
+
+// held counts the partitions that are held by messages in the store. Nothing on
+// the new broker would wait for them, whose partitions are others: so they are
+// left, too, until nothing was for the first time. Then what is held may be the
+// new broker's.
+func (l *leftover) held(ctx context.Context) (int64, error) {
+	s := l.engine.opts.Store
+	if s == nil || l.sub.Ordering != pipeline.OrderingPartition || !ordered(l.route.handler) || l.progress.state().empty {
+		return 0, nil
+	}
+	keys, err := s.HeldKeys(ctx, l.route.handler.Name)
+	if err != nil {
+		return 0, fmt.Errorf("ask the store which partitions are held: %w", err)
+	}
+	return int64(len(keys)), nil
 }
 
 // read hands out what is left until nothing seems to be, and sees to it that

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // shelf is a broker that a topic moves away from. As on RabbitMQ, what a
@@ -168,6 +170,12 @@ func (l *logText) String() string {
 // newMove is a rig whose topic "in" moves from broker old to broker main.
 func newMove(t *testing.T, old *shelf, ordering pipeline.Ordering, kind message.HandlerFunc) (*rig, *logText) {
 	t.Helper()
+	return newMoveWith(t, nil, old, ordering, kind)
+}
+
+// newMoveWith is newMove with a store.
+func newMoveWith(t *testing.T, s store.Store, old *shelf, ordering pipeline.Ordering, kind message.HandlerFunc) (*rig, *logText) {
+	t.Helper()
 	r := newRig(t, kind, nil)
 	p := r.opts.Pipeline
 	p.Brokers["old"] = pipeline.Broker{Name: "old"}
@@ -176,7 +184,7 @@ func newMove(t *testing.T, old *shelf, ordering pipeline.Ordering, kind message.
 	log := &logText{}
 	e, err := New(Options{
 		Pipeline: p, Kinds: r.opts.Kinds, Log: slog.New(slog.NewTextHandler(log, nil)),
-		Brokers: map[string]broker.Broker{"main": r.fake, "old": old},
+		Brokers: map[string]broker.Broker{"main": r.fake, "old": old}, Store: s,
 	})
 	require.NoError(t, err)
 	require.NoError(t, r.Stop(t.Context()))
@@ -212,6 +220,32 @@ func TestDraining(t *testing.T) {
 		j.await(t, "o1 o2 o3 n1 n2")
 		require.Contains(t, log.String(), "remove draining from the topic's config")
 		require.Equal(t, []string{"handler work: draining broker old: nothing is left"}, r.State().Notes())
+	})
+
+	t.Run("with an order by partitions, which the new broker has others of, what is delayed comes first, too", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			var j handling
+			s := &cellar{}
+			delayed := due("o1", broker.PartitionLane(3))
+			delayed.Due = time.Now().Add(time.Minute)
+			s.put(delayed)
+			r, _ := newMoveWith(t, s, newShelf(), pipeline.OrderingPartition, j.pass)
+			r.send("n1")
+			r.start(t)
+			time.Sleep(30 * time.Second) //nolint:forbidigo // of synctest's clock
+			require.Empty(t, j.text())
+			require.Contains(t, r.State().Notes(), "handler work: draining broker old: 1 messages of in are left")
+			time.Sleep(time.Minute) //nolint:forbidigo // of synctest's clock
+			require.Equal(t, "o1 n1", j.text())
+
+			s.put(due("o2", broker.PartitionLane(3))) // of the new broker, as far as anybody knows
+			r.send("n2")
+			time.Sleep(time.Minute) //nolint:forbidigo // of synctest's clock
+			require.ElementsMatch(t, []string{"o1", "n1", "o2", "n2"}, strings.Fields(j.text()))
+			require.Contains(t, r.State().Notes(), "handler work: draining broker old: nothing is left")
+			require.NoError(t, r.Stop(t.Context()))
+		})
 	})
 
 	t.Run("without an order both brokers are read at once", func(t *testing.T) {

@@ -67,7 +67,11 @@ func (rs *receipts) start() {
 	}
 	var ctx context.Context
 	ctx, rs.over = context.WithCancel(context.Background())
-	rs.task.Go(func() { rs.run(ctx) })
+	rs.task.Go(func() { every(ctx, receiptRenew, rs.renew) })
+	rs.task.Go(func() { // beside: nothing in hand may wait for it
+		rs.expire(ctx)
+		every(ctx, receiptsExpire, rs.expire)
+	})
 }
 
 // stop ends that. What is in hand is over then.
@@ -78,17 +82,14 @@ func (rs *receipts) stop() {
 	rs.task.Wait()
 }
 
-func (rs *receipts) run(ctx context.Context) {
-	renew, expire := time.NewTicker(receiptRenew), time.NewTicker(receiptsExpire)
-	defer renew.Stop()
-	defer expire.Stop()
-	rs.expire(ctx)
+// every calls f at intervals until ctx is done.
+func every(ctx context.Context, interval time.Duration, f func(context.Context)) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
 	for {
 		select {
-		case <-renew.C:
-			rs.renew(ctx)
-		case <-expire.C:
-			rs.expire(ctx)
+		case <-tick.C:
+			f(ctx)
 		case <-ctx.Done():
 			return
 		}

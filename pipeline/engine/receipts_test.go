@@ -1,8 +1,13 @@
 package engine
 
 import (
+	"context"
+	"log/slog"
 	"reflect"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -42,4 +47,32 @@ func TestReceipts_CostNothingWithoutEffects(t *testing.T) {
 	require.False(t, rs.used)
 	rs.start()
 	rs.stop()
+}
+
+// stuck is a store that never answers how many receipts are too old.
+type stuck struct {
+	store.Store
+	renewed atomic.Int32
+}
+
+func (s *stuck) RenewReceipts(context.Context, string, ...store.ReceiptKey) error {
+	s.renewed.Add(1)
+	return nil
+}
+
+func (s *stuck) ExpireReceipts(ctx context.Context, _ time.Time, _ int) (int, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func TestReceipts_AreRenewedWhateverBecomesOfOldOnes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &stuck{}
+		rs := &receipts{store: s, keep: time.Hour, used: true, log: slog.New(slog.DiscardHandler)}
+		rs.start()
+		time.Sleep(receiptLease) //nolint:forbidigo // of synctest's clock
+		rs.stop()
+		require.GreaterOrEqual(t, s.renewed.Load(), int32(3))
+	})
 }

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"time"
-
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/middleware"
@@ -15,7 +13,7 @@ import (
 func (e *Engine) delay(r *route, o *order) middleware.Delay {
 	return middleware.Delay{
 		Handler: r.handler.Name, Policy: r.handler.Retry.Delayed, Overtake: r.handler.Overtake, Store: e.opts.Store, Lane: broker.LaneOf,
-		OnDelay: func(lane string, _ time.Time) {
+		OnDelay: func(lane string) {
 			o.add(lane)
 			r.inlet.wake()
 		},
@@ -45,15 +43,17 @@ func (m resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
 		l := leasedOf(msg.Context())
-		switch {
-		case l == nil:
+		if l == nil {
 			m.fresh(msg, outcome)
-		case l.begin():
-			m.leased(l.Lease, outcome)
-		default: // the route stops and gives it back
-			outcome.Result = pipeline.ResultStopped
-			return nil, pipeline.ErrStopping
+			return h(msg)
 		}
+		switch outcome.Result = l.begin(); outcome.Result {
+		case pipeline.ResultStopped:
+			return nil, pipeline.ErrStopping
+		case pipeline.ResultVoid:
+			return nil, nil
+		}
+		m.leased(l.Lease, outcome)
 		return h(msg)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -21,13 +22,15 @@ import (
 func (e *Engine) sender() middleware.Send {
 	return func(ctx context.Context, in *message.Message, out []middleware.Output, writes []pipeline.Write) ([]error, error) {
 		for _, o := range out {
+			name := pipeline.OutputOf(o.Message)
 			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
+			pipeline.SetOutput(o.Message, name)
 		}
 		if c := e.committer(in, out, writes); c != nil {
 			return commit(ctx, c, in, out, writes)
 		}
 		if err := e.stillOurs(ctx, in, out); err != nil {
-			return make([]error, len(out)), err
+			return slices.Repeat([]error{err}, len(out)), err
 		}
 		each := e.publish(out)
 		if len(writes) == 0 || errors.Join(each...) != nil {
@@ -90,10 +93,7 @@ func commit(ctx context.Context, c broker.Committer, in *message.Message, out []
 	}
 	var refused *broker.PublishError
 	if !errors.As(err, &refused) || len(refused.Errs) != len(out) || !pipeline.IsPermanent(err) {
-		for i := range each {
-			each[i] = err
-		}
-		return each, err
+		return slices.Repeat([]error{err}, len(out)), err
 	}
 	// None was published; those without an error of their own are only
 	// waiting for the others.

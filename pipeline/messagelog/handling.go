@@ -118,7 +118,7 @@ func (h *Handling) keep(line store.LogLine, size int) {
 func (h *Handling) End(o *pipeline.Outcome) (e store.LogEntry, wanted bool) {
 	state := store.Completed
 	switch o.Result {
-	case pipeline.ResultStopped:
+	case pipeline.ResultStopped, pipeline.ResultVoid: // it goes on elsewhere
 		return e, false
 	case pipeline.ResultDelayed:
 		state = store.Retrying

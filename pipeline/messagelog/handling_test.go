@@ -160,7 +160,22 @@ func TestLog_SampleIsAShare(t *testing.T) {
 	require.InDelta(t, 1000, kept, 100)
 	require.True(t, l.wants("any", &pipeline.Outcome{Result: pipeline.ResultDead}))
 	require.True(t, l.wants("any", &pipeline.Outcome{Result: pipeline.ResultOK, Reason: pipeline.ReasonTimeout}), "it failed before")
-	require.False(t, l.wants("any", &pipeline.Outcome{Result: pipeline.ResultStopped, Reason: pipeline.ReasonTimeout}), "its broker keeps it")
+}
+
+func TestHandling_WithoutAnOutcomeIsNotKept(t *testing.T) {
+	t.Parallel()
+	l := New(Options{Config: everything, Store: &stub{}})
+	defer l.Close()
+	for result, why := range map[pipeline.Result]string{
+		pipeline.ResultStopped: "its broker keeps it",
+		pipeline.ResultVoid:    "another instance has it, and may still fail",
+	} {
+		_, o, h := handled(l, "m", nil)
+		o.Result, o.Reason = result, pipeline.ReasonTimeout
+		_, wanted := h.End(o)
+		require.False(t, wanted, why)
+		h.Close()
+	}
 }
 
 // TestWatch_NobodyWaits: who does not read is told how much was missed.

@@ -103,8 +103,6 @@ func (l *Log) Begin(r *Route, msg *message.Message) *Handling {
 // failed is, even if it succeeded in the end.
 func (l *Log) wants(id string, o *pipeline.Outcome) bool {
 	switch {
-	case o.Result == pipeline.ResultStopped:
-		return false
 	case o.Result != pipeline.ResultOK || o.Reason != "":
 		return true
 	case l.config.Mode == pipeline.LogSample:
