@@ -45,16 +45,20 @@ func (m resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		l := leasedOf(msg.Context())
 		if l == nil {
 			m.fresh(msg, outcome)
-			return h(msg)
+		} else {
+			switch outcome.Result = l.begin(); outcome.Result {
+			case pipeline.ResultStopped:
+				return nil, pipeline.ErrStopping
+			case pipeline.ResultVoid:
+				return nil, nil
+			}
+			m.leased(l.Lease, outcome)
 		}
-		switch outcome.Result = l.begin(); outcome.Result {
-		case pipeline.ResultStopped:
-			return nil, pipeline.ErrStopping
-		case pipeline.ResultVoid:
-			return nil, nil
+		produced, err := h(msg)
+		if outcome.Result == pipeline.ResultDead && m.handler.HoldKey { // by now the store says so
+			m.order.add(broker.LaneOf(msg))
 		}
-		m.leased(l.Lease, outcome)
-		return h(msg)
+		return produced, err
 	}
 }
 
@@ -105,6 +109,5 @@ func (m resumed) leased(l store.Lease, outcome *pipeline.Outcome) {
 // letter is replayed or archived.
 func (m resumed) parked(d store.DelayedMessage, o *pipeline.Outcome) store.DelayedMessage {
 	d.Parked, d.Attempts, d.First, d.Reason, d.Error = true, o.Attempts, o.First, o.Reason, o.Err.Error()
-	m.order.add(d.Key)
 	return d
 }

@@ -38,9 +38,11 @@ var ErrElsewhere = errors.New("another process runs the message")
 // how often it ran; or that of the store.
 func (s *Suspect) Check(ctx context.Context, outcome *pipeline.Outcome) error {
 	row, err := s.journal.store.Accuse(ctx, s.key, s.handler.topic)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	s.journal.suspects.add(s.key) // again: whoever looked before (tidy) did not find it in the store
+	switch {
 	case row.Crashes >= MaxCrashes:
 		outcome.Attempts, outcome.First = row.Crashes, row.First
 		return pipeline.WithReason(pipeline.Permanent(fmt.Errorf(
@@ -57,21 +59,29 @@ func (s *Suspect) Check(ctx context.Context, outcome *pipeline.Outcome) error {
 func (s *Suspect) Done() { s.journal.inHand.Add(-1) }
 
 // Settle returns the change of the store that belongs to the message's outcome,
-// whatever that is: it is no suspect any more.
+// whatever that is: it is no suspect any more. It may be asked more than once.
 func (s *Suspect) Settle(pipeline.Result) pipeline.Write {
-	s.journal.suspects.remove(s.key)
-	return s.journal.store.ClearSuspect(s.key)
+	clearing := s.journal.store.ClearSuspect(s.key)
+	return func(tx any) error {
+		if err := clearing(tx); err != nil {
+			return err
+		}
+		s.journal.suspects.remove(s.key)
+		return nil
+	}
 }
 
-// Run runs the kind while nothing else runs in this process. False: ctx ends,
-// or its subscription drains, before it is its turn. The error, ErrElsewhere or
-// the store's, says that it did not run: Check again.
+// Run runs the kind while nothing else runs in this process; one that hangs
+// does not stop the others for ever (see Journal.Hanging). False: ctx ends, or
+// its subscription drains, before it is its turn. The error, ErrElsewhere or the
+// store's, says that it did not run: Check again.
 func (s *Suspect) Run(ctx context.Context, msg *message.Message, run func()) (bool, error) {
 	j := s.journal
 	if !j.gate.alone(ctx) {
 		return false, nil
 	}
-	defer j.gate.goOn()
+	defer j.hanging.remove(s.key)
+	defer j.gate.goOnWithin(s.handler.alone, s.hangs)()
 	// Only now: the row of one that waits for its turn would count as a crash
 	// when another one kills the process.
 	if err := s.begin(ctx); err != nil {
@@ -80,6 +90,13 @@ func (s *Suspect) Run(ctx context.Context, msg *message.Message, run func()) (bo
 	defer s.keep()()
 	s.handler.fill(msg, true, run)
 	return true, nil
+}
+
+// hangs is told when the others do not wait for the suspect any more.
+func (s *Suspect) hangs() {
+	s.journal.hanging.add(s.key)
+	s.journal.log.Error("a suspect that runs alone does not end: the others go on beside it; if the process dies now, they are suspects, too",
+		"handler", s.key.Handler, "message_id", s.key.Message, "after", s.handler.alone)
 }
 
 func (s *Suspect) begin(ctx context.Context) error {
@@ -126,11 +143,19 @@ func (s *Suspect) extend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := s.journal.store.ExtendRun(ctx, s.key, s.journal.life, lease); err != nil && ctx.Err() == nil {
+			if err := s.extendOnce(ctx); err != nil && ctx.Err() == nil {
 				s.journal.log.Warn("cannot note that a suspect still runs", "handler", s.key.Handler, "message_id", s.key.Message, "error", err)
 			}
 		}
 	}
+}
+
+// extendOnce ends before the next tick: an answer that never comes must not keep
+// the next question from being asked.
+func (s *Suspect) extendOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, extendEvery)
+	defer cancel()
+	return s.journal.store.ExtendRun(ctx, s.key, s.journal.life, lease)
 }
 
 type suspectKey struct{}
