@@ -27,7 +27,7 @@ func openJournal(tb testing.TB, s store.Store) *journal.Journal {
 // suspect, where several instances share the store: it has to look at where
 // each message comes from.
 func BenchmarkJournal(b *testing.B) {
-	h := openJournal(b, &accused{}).Handler("prepare", "orders-in")
+	h := openJournal(b, &accused{}).Handler("prepare", "orders-in", 0)
 	nothing := func(*message.Message) ([]*message.Message, error) { return nil, nil }
 	with := Suspects{Journal: h}.Middleware(Journal{Journal: h}.Middleware(nothing))
 	for name, run := range map[string]message.HandlerFunc{"without": nothing, "with": with} {
@@ -47,7 +47,7 @@ func BenchmarkJournal(b *testing.B) {
 }
 
 func TestJournalAllocatesNothing(t *testing.T) {
-	h := openJournal(t, &accused{}).Handler("prepare", "orders-in")
+	h := openJournal(t, &accused{}).Handler("prepare", "orders-in", 0)
 	run := Suspects{Journal: h}.Middleware(Journal{Journal: h}.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, nil }))
 	msg, _, _ := incoming(t)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = run(msg) }))

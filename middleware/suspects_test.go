@@ -65,7 +65,7 @@ func (a *accused) ClearSuspect(store.SuspectKey) pipeline.Write {
 // guarded is the chain's part around the journal, down to the kind.
 func guarded(t *testing.T, a *accused, held chan string, kind message.HandlerFunc) message.HandlerFunc {
 	t.Helper()
-	h := openJournal(t, a).Handler("prepare", "orders-in")
+	h := openJournal(t, a).Handler("prepare", "orders-in", 0)
 	retry := Retry{Immediate: 1, Initial: time.Millisecond}
 	return Suspects{Journal: h, Holder: quick(held)}.Middleware(retry.Middleware(Journal{Journal: h, Holder: quick(held)}.Middleware(kind)))
 }

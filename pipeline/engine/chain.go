@@ -32,7 +32,7 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 	delay := e.delay(r, order)
 	var attempts *journal.Handler
 	if e.opts.Journal != nil {
-		attempts = e.opts.Journal.Handler(h.Name, h.From)
+		attempts = e.opts.Journal.Handler(h.Name, h.From, h.Timeout)
 	}
 	return compose(kind,
 		// One span around all that happens to the message, waiting included.

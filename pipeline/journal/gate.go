@@ -9,7 +9,8 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
-// patience is that of every gate, longer than a run usually lasts.
+// patience is that of every gate, longer than a run usually lasts. One that is
+// alone has as much, or what its handler's timeout allows it.
 const patience = time.Minute
 
 // closed is what is taken off a gate's count while it is shut.
@@ -113,6 +114,28 @@ func (g *gate) goOn() {
 	g.unshut()
 }
 
+// goOnWithin returns goOn for one that is alone, to be called once. If it is not
+// called within d the others do not wait for it: late is told, and what is still
+// alone becomes one of those that run, and that have outlasted the patience.
+func (g *gate) goOnWithin(d time.Duration, late func()) (end func()) {
+	passed := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(passed)
+		late()
+		g.stuck++
+		g.runs.Add(1)
+		g.goOn()
+	})
+	return func() {
+		if timer.Stop() {
+			g.goOn()
+			return
+		}
+		<-passed
+		g.leave()
+	}
+}
+
 // shut keeps new runs out until as many calls of unshut.
 func (g *gate) shut() {
 	g.mu.Lock()
@@ -141,6 +164,9 @@ func (g *gate) opened() <-chan struct{} {
 
 // busy reports whether anything runs.
 func (g *gate) busy() bool {
+	if len(g.turn) > 0 { // first: who gives it back while it runs is counted before
+		return true
+	}
 	n := g.runs.Load()
-	return n != 0 && n != -closed || len(g.turn) > 0
+	return n != 0 && n != -closed
 }

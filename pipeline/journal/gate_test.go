@@ -105,6 +105,42 @@ func TestGate(t *testing.T) {
 		})
 	})
 
+	t.Run("one that hangs alone lets the others on, and is none that those who want to be alone wait for", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			g := newGate()
+			hangs, over := make(chan struct{}), make(chan struct{})
+			var told time.Duration
+			begin := time.Now()
+			go func() {
+				defer close(over)
+				g.alone(t.Context())
+				defer g.goOnWithin(patience, func() { told = time.Since(begin) })()
+				<-hangs
+			}()
+			synctest.Wait()
+			next := make(chan time.Duration, 1)
+			go func() {
+				g.alone(t.Context())
+				next <- time.Since(begin)
+				g.goOnWithin(patience, func() { t.Error("it does not hang") })()
+			}()
+			require.True(t, g.enter(t.Context()))
+			require.Equal(t, patience, time.Since(begin))
+			require.Equal(t, patience, told)
+			require.Equal(t, patience, <-next)
+			g.leave()
+			synctest.Wait()
+			require.True(t, g.busy(), "it still runs")
+			close(hangs)
+			<-over
+			require.False(t, g.busy())
+			require.True(t, g.alone(t.Context()))
+			g.goOn()
+			require.Equal(t, patience, time.Since(begin))
+		})
+	})
+
 	t.Run("many at once: alone is alone", func(t *testing.T) {
 		t.Parallel()
 		g := newGate()

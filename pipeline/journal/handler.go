@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -17,11 +18,14 @@ type Handler struct {
 	name    string
 	topic   string
 	label   label
+	alone   time.Duration // how long others wait for a run of it that is alone
 }
 
-// Handler returns the part of the handler of that name, which reads topic.
-func (j *Journal) Handler(name, topic string) *Handler {
-	return &Handler{journal: j, name: name, topic: topic, label: newLabel(name, topic)}
+// Handler returns the part of the handler of that name, which reads topic, and
+// whose runs end by themselves after timeout; 0: they need not.
+func (j *Journal) Handler(name, topic string, timeout time.Duration) *Handler {
+	// The store is asked meanwhile, too.
+	return &Handler{journal: j, name: name, topic: topic, label: newLabel(name, topic), alone: max(patience, timeout+askTimeout)}
 }
 
 // Suspect returns the message as a suspect, or nil if it is none. A suspect is

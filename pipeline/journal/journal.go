@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +44,7 @@ type Journal struct {
 	sure bool
 
 	suspects known
+	hanging  known           // suspects that did not end while they were alone
 	inHand   atomic.Int64    // suspects that are being handled
 	over     context.Context // ends with the journal
 	end      context.CancelFunc
@@ -133,6 +136,10 @@ func (j *Journal) Suspects(ctx context.Context) (int, error) {
 	return len(all), err
 }
 
+// Hanging lists the suspects that ran alone and did not end, and have others
+// run beside them now.
+func (j *Journal) Hanging() []store.SuspectKey { return j.hanging.all() }
+
 // lack tells once that there was no slot.
 func (j *Journal) lack() {
 	j.lacking.Do(func() {
@@ -169,4 +176,10 @@ func (k *known) has(key store.SuspectKey) bool {
 	defer k.mu.Unlock()
 	_, ok := k.keys[key]
 	return ok
+}
+
+func (k *known) all() []store.SuspectKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Keys(k.keys))
 }

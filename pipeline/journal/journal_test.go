@@ -74,13 +74,13 @@ func TestJournal(t *testing.T) {
 	t.Run("what runs when the process dies is suspect, a crash beside others and two alone are three", func(t *testing.T) {
 		t.Parallel()
 		s := newStand(t)
-		h := s.live(t).Handler("work", "in")
+		h := s.live(t).Handler("work", "in", 0)
 		bad, good := incoming(t, "bad", redelivered), incoming(t, "good", redelivered)
 		require.True(t, h.Run(t.Context(), bad, func() {
 			require.True(t, h.Run(t.Context(), good, func() { s.die(t) }))
 		}))
 		for crashes := 1; crashes < MaxCrashes; crashes++ {
-			h = s.live(t).Handler("work", "in")
+			h = s.live(t).Handler("work", "in", 0)
 			require.Equal(t, crashes, s.rows(t)["bad"])
 			require.Nil(t, h.Suspect(incoming(t, "other", redelivered)), "it was in hand and did not run")
 			if crashes == 1 {
@@ -100,7 +100,7 @@ func TestJournal(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, s.store.BeginRun(t.Context(), suspect.key, suspect.journal.life, lease), "as the row of a process that was killed")
 		}
-		h = s.live(t).Handler("work", "in")
+		h = s.live(t).Handler("work", "in", 0)
 		require.Equal(t, map[string]int{"bad": 3}, s.rows(t))
 		var outcome pipeline.Outcome
 		suspect := h.Suspect(bad)
@@ -117,7 +117,7 @@ func TestJournal(t *testing.T) {
 	t.Run("a suspect that waits for its turn is not counted when another kills the process", func(t *testing.T) {
 		t.Parallel()
 		s := newStand(t)
-		h := s.live(t).Handler("work", "in")
+		h := s.live(t).Handler("work", "in", 0)
 		first, second := h.Suspect(incoming(t, "1", redelivered)), h.Suspect(incoming(t, "2", redelivered))
 		for _, suspect := range []*Suspect{first, second} {
 			require.NoError(t, suspect.Check(t.Context(), &pipeline.Outcome{}))
@@ -145,7 +145,7 @@ func TestJournal(t *testing.T) {
 		t.Parallel()
 		s := newStand(t)
 		j := s.live(t)
-		h := j.Handler("work", "in")
+		h := j.Handler("work", "in", 0)
 		suspect := h.Suspect(incoming(t, "alone", redelivered))
 		require.NoError(t, suspect.Check(t.Context(), &pipeline.Outcome{}))
 		ran, err := suspect.Run(t.Context(), incoming(t, "alone", redelivered), func() {
@@ -156,7 +156,7 @@ func TestJournal(t *testing.T) {
 		require.NoError(t, err)
 		j = s.live(t)
 		require.Equal(t, map[string]int{"alone": 1}, s.rows(t), "it was handed out before, and that is all that is known")
-		h = j.Handler("work", "in")
+		h = j.Handler("work", "in", 0)
 		require.True(t, h.Run(t.Context(), incoming(t, "beside", pipeline.Origin{}), func() {
 			require.NoError(t, j.Close(t.Context()))
 			s.die(t)
@@ -169,23 +169,23 @@ func TestJournal(t *testing.T) {
 		t.Parallel()
 		s := newStand(t)
 		j := s.live(t)
-		h := j.Handler("work", "in")
+		h := j.Handler("work", "in", 0)
 		require.Nil(t, h.Suspect(incoming(t, "new", pipeline.Origin{Topic: "in"})))
 		require.Nil(t, h.Suspect(incoming(t, "back", pipeline.Origin{Topic: "in", Redelivered: true, Returned: true})))
 		require.NotNil(t, h.Suspect(incoming(t, "again", redelivered)), "there was no file")
 		require.NoError(t, j.Close(t.Context()))
-		require.Nil(t, s.live(t).Handler("work", "in").Suspect(incoming(t, "again", redelivered)), "it did not run when the process before ended")
+		require.Nil(t, s.live(t).Handler("work", "in", 0).Suspect(incoming(t, "again", redelivered)), "it did not run when the process before ended")
 	})
 
 	t.Run("ids of any length, and none", func(t *testing.T) {
 		t.Parallel()
 		s := newStand(t)
-		h := s.live(t).Handler("work", "in")
+		h := s.live(t).Handler("work", "in", 0)
 		long, none := incoming(t, strings.Repeat("x", 300), redelivered), incoming(t, "", redelivered)
 		require.True(t, h.Run(t.Context(), long, func() {
 			require.True(t, h.Run(t.Context(), none, func() { s.die(t) }))
 		}))
-		h = s.live(t).Handler("work", "in")
+		h = s.live(t).Handler("work", "in", 0)
 		require.Len(t, s.rows(t), 2)
 		require.NotNil(t, h.Suspect(long))
 		require.NotNil(t, h.Suspect(none))
@@ -208,7 +208,7 @@ func TestJournal(t *testing.T) {
 		require.NoError(t, os.WriteFile(s.file, []byte("garbage"), 0o600))
 		j := s.live(t)
 		require.False(t, j.sure)
-		require.True(t, j.Handler("work", "in").Run(t.Context(), incoming(t, "bad", pipeline.Origin{}), func() { s.die(t) }))
+		require.True(t, j.Handler("work", "in", 0).Run(t.Context(), incoming(t, "bad", pipeline.Origin{}), func() { s.die(t) }))
 		_, err := Open(t.Context(), Options{File: s.file, Slots: 1, Store: away{s.store}, Log: slog.New(slog.DiscardHandler)})
 		require.ErrorIs(t, err, errAway)
 		s.live(t)

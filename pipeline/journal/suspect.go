@@ -63,15 +63,17 @@ func (s *Suspect) Settle(pipeline.Result) pipeline.Write {
 	return s.journal.store.ClearSuspect(s.key)
 }
 
-// Run runs the kind while nothing else runs in this process. False: ctx ends,
-// or its subscription drains, before it is its turn. The error, ErrElsewhere or
-// the store's, says that it did not run: Check again.
+// Run runs the kind while nothing else runs in this process; one that hangs
+// does not stop the others for ever (see Journal.Hanging). False: ctx ends, or
+// its subscription drains, before it is its turn. The error, ErrElsewhere or the
+// store's, says that it did not run: Check again.
 func (s *Suspect) Run(ctx context.Context, msg *message.Message, run func()) (bool, error) {
 	j := s.journal
 	if !j.gate.alone(ctx) {
 		return false, nil
 	}
-	defer j.gate.goOn()
+	defer j.hanging.remove(s.key)
+	defer j.gate.goOnWithin(s.handler.alone, s.hangs)()
 	// Only now: the row of one that waits for its turn would count as a crash
 	// when another one kills the process.
 	if err := s.begin(ctx); err != nil {
@@ -80,6 +82,13 @@ func (s *Suspect) Run(ctx context.Context, msg *message.Message, run func()) (bo
 	defer s.keep()()
 	s.handler.fill(msg, true, run)
 	return true, nil
+}
+
+// hangs is told when the others do not wait for the suspect any more.
+func (s *Suspect) hangs() {
+	s.journal.hanging.add(s.key)
+	s.journal.log.Error("a suspect that runs alone does not end: the others go on beside it; if the process dies now, they are suspects, too",
+		"handler", s.key.Handler, "message_id", s.key.Message, "after", s.handler.alone)
 }
 
 func (s *Suspect) begin(ctx context.Context) error {

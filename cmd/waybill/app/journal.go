@@ -28,16 +28,20 @@ func openJournal(p pipeline.Pipeline, s store.Store, log *slog.Logger) (*journal
 }
 
 // suspectNotes tells how many messages may have killed a process and have not
-// come to an end yet.
+// come to an end yet, and names those that hang.
 func suspectNotes(j *journal.Journal) []string {
+	var notes []string
+	for _, key := range j.Hanging() {
+		notes = append(notes, fmt.Sprintf("suspects: %s of %s ran alone and does not end: others go on beside it, "+
+			"and it keeps its place in its handler until a restart", key.Message, key.Handler))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), noteTimeout)
 	defer cancel()
-	n, err := j.Suspects(ctx)
-	if err != nil {
-		return []string{fmt.Sprintf("suspects: not known: %v", err)}
+	switch n, err := j.Suspects(ctx); {
+	case err != nil:
+		notes = append(notes, fmt.Sprintf("suspects: not known: %v", err))
+	case n > 0:
+		notes = append(notes, fmt.Sprintf("suspects: %d messages were in hand when a process died: they run alone", n))
 	}
-	if n == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("suspects: %d messages were in hand when a process died: they run alone", n)}
+	return notes
 }

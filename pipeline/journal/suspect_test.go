@@ -1,0 +1,70 @@
+package journal
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline/store"
+)
+
+// clerk is a store in memory that takes whatever it is told, so that it can be
+// used within synctest's time.
+type clerk struct {
+	store.Store
+	rows []store.Suspect
+}
+
+func (*clerk) Home() string { return "" }
+
+func (c *clerk) Suspects(context.Context, time.Time) ([]store.Suspect, error) { return c.rows, nil }
+
+func (*clerk) ExpireSuspects(context.Context, time.Time) (int, error)                  { return 0, nil }
+func (*clerk) EndLife(context.Context, string, []store.Suspect) error                  { return nil }
+func (*clerk) EndRun(context.Context, store.SuspectKey, string) error                  { return nil }
+func (*clerk) BeginRun(context.Context, store.SuspectKey, string, time.Duration) error { return nil }
+
+func (*clerk) ExtendRun(context.Context, store.SuspectKey, string, time.Duration) error { return nil }
+
+// open begins a life that ends before the test's bubble does.
+func open(t *testing.T, s store.Store) *Journal {
+	t.Helper()
+	j, err := Open(t.Context(), Options{File: filepath.Join(t.TempDir(), "slots"), Slots: 8, Store: s, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, j.Close(context.Background())) })
+	return j
+}
+
+func TestSuspect(t *testing.T) {
+	t.Parallel()
+
+	t.Run("one that hangs stops the others no longer than its handler's timeout allows, and is named", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			j := open(t, &clerk{})
+			for timeout, wait := range map[time.Duration]time.Duration{0: patience, time.Second: patience, time.Hour: time.Hour + askTimeout} {
+				h := j.Handler("work", "in", timeout)
+				bad := incoming(t, "bad", redelivered)
+				suspect := h.Suspect(bad)
+				begin, hangs, over := time.Now(), make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(over)
+					_, _ = suspect.Run(t.Context(), bad, func() { <-hangs })
+				}()
+				synctest.Wait()
+				require.Empty(t, j.Hanging())
+				require.True(t, j.Handler("other", "out", 0).Run(t.Context(), incoming(t, "good", redelivered), func() {}))
+				require.Equal(t, wait, time.Since(begin))
+				require.Equal(t, []store.SuspectKey{{Handler: "work", Message: "bad"}}, j.Hanging())
+				close(hangs)
+				<-over
+				require.Empty(t, j.Hanging())
+			}
+		})
+	})
+}
