@@ -135,11 +135,19 @@ func (s *Suspect) extend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := s.journal.store.ExtendRun(ctx, s.key, s.journal.life, lease); err != nil && ctx.Err() == nil {
+			if err := s.extendOnce(ctx); err != nil && ctx.Err() == nil {
 				s.journal.log.Warn("cannot note that a suspect still runs", "handler", s.key.Handler, "message_id", s.key.Message, "error", err)
 			}
 		}
 	}
+}
+
+// extendOnce ends before the next tick: an answer that never comes must not keep
+// the next question from being asked.
+func (s *Suspect) extendOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, extendEvery)
+	defer cancel()
+	return s.journal.store.ExtendRun(ctx, s.key, s.journal.life, lease)
 }
 
 type suspectKey struct{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,27 @@ func (*clerk) EndRun(context.Context, store.SuspectKey, string) error           
 func (*clerk) BeginRun(context.Context, store.SuspectKey, string, time.Duration) error { return nil }
 
 func (*clerk) ExtendRun(context.Context, store.SuspectKey, string, time.Duration) error { return nil }
+
+// silent is a store whose first answer to ExtendRun never comes.
+type silent struct {
+	clerk
+	asked int
+	until atomic.Int64 // Unix nanoseconds: how long the run is believed in
+}
+
+func (s *silent) BeginRun(_ context.Context, _ store.SuspectKey, _ string, ttl time.Duration) error {
+	s.until.Store(time.Now().Add(ttl).UnixNano())
+	return nil
+}
+
+func (s *silent) ExtendRun(ctx context.Context, _ store.SuspectKey, _ string, ttl time.Duration) error {
+	if s.asked++; s.asked == 1 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	s.until.Store(time.Now().Add(ttl).UnixNano())
+	return nil
+}
 
 // open begins a life that ends before the test's bubble does.
 func open(t *testing.T, s store.Store) *Journal {
@@ -65,6 +87,24 @@ func TestSuspect(t *testing.T) {
 				<-over
 				require.Empty(t, j.Hanging())
 			}
+		})
+	})
+
+	t.Run("an answer that does not come keeps no other from telling that it runs", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := &silent{}
+			h := open(t, s).Handler("work", "in", 0)
+			bad := incoming(t, "bad", redelivered)
+			ran, err := h.Suspect(bad).Run(t.Context(), bad, func() {
+				for range 30 {
+					time.Sleep(time.Second) //nolint:forbidigo // synctest's time
+					synctest.Wait()
+					require.Greater(t, s.until.Load(), time.Now().UnixNano())
+				}
+			})
+			require.True(t, ran)
+			require.NoError(t, err)
 		})
 	})
 }
