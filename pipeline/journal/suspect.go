@@ -57,10 +57,16 @@ func (s *Suspect) Check(ctx context.Context, outcome *pipeline.Outcome) error {
 func (s *Suspect) Done() { s.journal.inHand.Add(-1) }
 
 // Settle returns the change of the store that belongs to the message's outcome,
-// whatever that is: it is no suspect any more.
+// whatever that is: it is no suspect any more. It may be asked more than once.
 func (s *Suspect) Settle(pipeline.Result) pipeline.Write {
-	s.journal.suspects.remove(s.key)
-	return s.journal.store.ClearSuspect(s.key)
+	clearing := s.journal.store.ClearSuspect(s.key)
+	return func(tx any) error {
+		if err := clearing(tx); err != nil {
+			return err
+		}
+		s.journal.suspects.remove(s.key)
+		return nil
+	}
 }
 
 // Run runs the kind while nothing else runs in this process; one that hangs

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -64,6 +65,21 @@ func open(t *testing.T, s store.Store) *Journal {
 
 func TestSuspect(t *testing.T) {
 	t.Parallel()
+
+	t.Run("it is one until its outcome is written, however often that is prepared", func(t *testing.T) {
+		t.Parallel()
+		s := newStand(t)
+		h := s.live(t).Handler("work", "in", 0)
+		bad := incoming(t, "bad", pipeline.Origin{Redelivered: true, Returned: true}) // only the memory tells
+		require.Nil(t, h.Suspect(bad))
+		suspect := h.Suspect(incoming(t, "bad", redelivered))
+		require.NoError(t, suspect.Check(t.Context(), &pipeline.Outcome{}))
+		suspect.Settle(pipeline.ResultOK)
+		write := suspect.Settle(pipeline.ResultDelayed)
+		require.NotNil(t, h.Suspect(bad), "the outcome was not certain")
+		require.NoError(t, s.store.Do(t.Context(), write))
+		require.Nil(t, h.Suspect(bad))
+	})
 
 	t.Run("one that hangs stops the others no longer than its handler's timeout allows, and is named", func(t *testing.T) {
 		t.Parallel()
