@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -163,6 +165,28 @@ func TestInlet(t *testing.T) {
 	})
 }
 
+// meanwhile is a store while which is asked something else happens.
+type meanwhile struct {
+	*cellar
+	looked  func() // after HeldKeys has looked
+	written func() // before Do writes
+}
+
+func (m *meanwhile) HeldKeys(ctx context.Context, handler string) ([]string, error) {
+	keys, err := m.cellar.HeldKeys(ctx, handler)
+	if m.looked != nil {
+		m.looked()
+	}
+	return keys, err
+}
+
+func (m *meanwhile) Do(ctx context.Context, writes ...pipeline.Write) error {
+	if m.written != nil {
+		m.written()
+	}
+	return m.cellar.Do(ctx, writes...)
+}
+
 func TestOrder(t *testing.T) {
 	t.Parallel()
 
@@ -216,7 +240,8 @@ func TestOrder(t *testing.T) {
 
 	t.Run("a key that a replay takes while the store is asked is not forgotten", func(t *testing.T) {
 		t.Parallel()
-		o := &order{keys: map[string]int{"a": 1}}
+		o := &order{keys: make(map[string]uint64)}
+		o.add("a")
 		_, said := o.known(time.Now(), "a")
 		o.add("a")
 		o.forget("a", said)
@@ -225,6 +250,59 @@ func TestOrder(t *testing.T) {
 		o.forget("a", said)
 		_, said = o.known(time.Now(), "a")
 		require.Zero(t, said)
+	})
+
+	t.Run("keys that nothing holds any more are not remembered for ever", func(t *testing.T) {
+		t.Parallel()
+		s := &cellar{}
+		held := due("a-1", "a")
+		held.Due = time.Now().Add(time.Hour)
+		r := newRigWith(t, s, pass, byKey)
+		r.start(t)
+		r.sendKey("b-1", "b")
+		<-r.fake.acked
+		s.put(held)
+		o := r.routes[0].order
+		o.add("a")
+		for i := range keysKept {
+			o.add(fmt.Sprint(i))
+		}
+		for _, id := range []string{"b-2", "b-3"} {
+			r.sendKey(id, "b")
+			<-r.fake.acked
+		}
+		o.mu.RLock()
+		defer o.mu.RUnlock()
+		require.Equal(t, []string{"a"}, slices.Collect(maps.Keys(o.keys)))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		require.Equal(t, []int{2, 0}, []int{s.loads, s.asked})
+	})
+
+	t.Run("what is delayed while the held keys are looked up is held, too", func(t *testing.T) {
+		t.Parallel()
+		s := &meanwhile{cellar: &cellar{}}
+		o := &order{store: s, keys: make(map[string]uint64)}
+		o.add("ended")
+		_, ended := o.known(time.Now(), "ended")
+		s.looked = func() { o.add("a"); o.add("ended") }
+		require.NoError(t, o.load(t.Context(), time.Now()))
+		o.forget("ended", ended)
+		require.ElementsMatch(t, []string{"a", "ended"}, slices.Collect(maps.Keys(o.keys)))
+	})
+
+	t.Run("a dead message that holds its key does so though the held keys are looked up right before", func(t *testing.T) {
+		t.Parallel()
+		s := &meanwhile{cellar: &cellar{}}
+		r := newRigWith(t, s, func(*message.Message) ([]*message.Message, error) { return nil, pipeline.Invalid("no") },
+			func(h *pipeline.Handler) { byKey(h); h.HoldKey = true })
+		s.written = sync.OnceFunc(func() { require.NoError(t, r.routes[0].order.load(t.Context(), time.Now())) })
+		r.start(t)
+		for _, id := range []string{"a-1", "a-2"} {
+			r.sendKey(id, "a")
+			<-r.fake.acked
+		}
+		require.Len(t, r.fake.on("in.work.dlq"), 1, "the other waits behind it")
 	})
 
 	t.Run("while the store is away nobody runs whose key may be held", func(t *testing.T) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -23,7 +24,8 @@ import (
 // key meanwhile, but only a replay adds one, and says so (Requeued). And the
 // owner handles one message of the key at a time, in its lane, so between
 // asking and running or delaying nobody of the same key gets in. When the last one in the store has ended, by
-// whomever, the next answer is no, and the key is forgotten.
+// whomever, the next answer is no, and the key is forgotten. Those that do not
+// come again are once there are many: the keys are then loaded anew.
 type order struct {
 	handler string
 	store   store.Store
@@ -32,9 +34,15 @@ type order struct {
 	loading sync.Mutex // one load is enough for all who want one
 
 	mu     sync.RWMutex
-	loaded time.Time      // when the latest load began
-	keys   map[string]int // that may be held, and how often somebody said so
+	loaded time.Time         // when the latest load began
+	keys   map[string]uint64 // that may be held, each with the number of who said so last
+	said   uint64            // the latest number
+	room   int               // for that many keys; more are loaded anew
 }
+
+// keysKept is how many keys are remembered at least: some that nothing holds any
+// more, which cost memory, and a question each when they come again.
+const keysKept = 10_000
 
 // ordered reports whether a message of h in the store may hold up others.
 func ordered(h pipeline.Handler) bool {
@@ -47,7 +55,7 @@ func (e *Engine) newOrder(r *route, holder middleware.Holder) *order {
 	if h := r.handler; e.opts.Store == nil || !ordered(h) {
 		return nil
 	}
-	return &order{handler: r.handler.Name, store: e.opts.Store, holder: holder, keys: make(map[string]int)}
+	return &order{handler: r.handler.Name, store: e.opts.Store, holder: holder, keys: make(map[string]uint64), room: keysKept}
 }
 
 // Middleware wraps h.
@@ -99,48 +107,58 @@ func (o *order) holds(msg *message.Message, begun time.Time, lane string) (held 
 	return held, err
 }
 
-// known reports whether keys were loaded since the claim began, and how often
-// somebody said that the lane may be held.
-func (o *order) known(begun time.Time, lane string) (known bool, said int) {
+// known reports whether keys were loaded since the claim began and need not be
+// anew, and who said last that the lane may be held; 0: nobody.
+func (o *order) known(begun time.Time, lane string) (known bool, said uint64) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return begun.Before(o.loaded), o.keys[lane]
+	return begun.Before(o.loaded) && len(o.keys) <= o.room, o.keys[lane]
 }
 
-// load adds the keys that are held now, unless somebody did since begun.
+// load makes the keys those that are held now, unless somebody did since begun.
+// What is added meanwhile stays.
 func (o *order) load(ctx context.Context, begun time.Time) error {
 	o.loading.Lock()
 	defer o.loading.Unlock()
 	if known, _ := o.known(begun, ""); known {
 		return nil
 	}
-	began := time.Now()
+	o.mu.RLock()
+	began, before := time.Now(), o.said
+	o.mu.RUnlock()
 	keys, err := o.store.HeldKeys(ctx, o.handler)
 	if err != nil {
 		return err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	maps.DeleteFunc(o.keys, func(_ string, said uint64) bool { return said <= before })
 	for _, key := range keys {
-		o.keys[key]++
+		o.say(key)
 	}
-	o.loaded = began
+	o.loaded, o.room = began, max(keysKept, 2*len(o.keys))
 	return nil
 }
 
-// add notes that the lane is held from now on.
+// add notes that the lane is held, as the store says from now on: a load that
+// began before that may not know.
 func (o *order) add(lane string) {
 	if o == nil || lane == "" {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.keys[lane]++
+	o.say(lane)
 }
 
-// forget drops a lane that the store was asked about when it had been said to
-// be held so often. What a replay has added meanwhile stays.
-func (o *order) forget(lane string, said int) {
+func (o *order) say(lane string) {
+	o.said++
+	o.keys[lane] = o.said
+}
+
+// forget drops a lane that the store was asked about when that one had said
+// last that it may be held. What a replay has added meanwhile stays.
+func (o *order) forget(lane string, said uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.keys[lane] == said {

@@ -54,7 +54,11 @@ func (m resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
 			outcome.Result = pipeline.ResultStopped
 			return nil, pipeline.ErrStopping
 		}
-		return h(msg)
+		produced, err := h(msg)
+		if outcome.Result == pipeline.ResultDead && m.handler.HoldKey { // by now the store says so
+			m.order.add(broker.LaneOf(msg))
+		}
+		return produced, err
 	}
 }
 
@@ -105,6 +109,5 @@ func (m resumed) leased(l store.Lease, outcome *pipeline.Outcome) {
 // letter is replayed or archived.
 func (m resumed) parked(d store.DelayedMessage, o *pipeline.Outcome) store.DelayedMessage {
 	d.Parked, d.Attempts, d.First, d.Reason, d.Error = true, o.Attempts, o.First, o.Reason, o.Err.Error()
-	m.order.add(d.Key)
 	return d
 }
