@@ -22,6 +22,10 @@ const MaxCrashes = 3
 // to an end elsewhere. Those of a process that keeps dying are never that old.
 const forget = 24 * time.Hour
 
+// tidyEvery is how often the journal looks which of the suspects that it knows
+// came to an end elsewhere: while it knows any, each message costs a lock.
+const tidyEvery = 5 * time.Minute
+
 // Options of Open.
 type Options struct {
 	File  string // the file of slots; its folder is there
@@ -79,6 +83,7 @@ func Open(ctx context.Context, opts Options) (*Journal, error) {
 		j.slots = newSlots(make([]byte, number*slotSize))
 	}
 	j.keeping.Go(func() { j.slots.tick(j.over) })
+	j.keeping.Go(func() { j.tidy(j.over) })
 	return j, nil
 }
 
@@ -107,6 +112,37 @@ func (j *Journal) recover(ctx context.Context, before left) error {
 	for _, s := range suspects {
 		j.suspects.add(s.SuspectKey)
 	}
+	return nil
+}
+
+// tidy forgets suspects that came to an end elsewhere, until ctx is done.
+func (j *Journal) tidy(ctx context.Context) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := j.tidyOnce(ctx); err != nil && ctx.Err() == nil {
+				j.log.Warn("cannot look up which suspects came to an end elsewhere", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (j *Journal) tidyOnce(ctx context.Context) error {
+	if j.suspects.size.Load() == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	before := j.suspects.latest()
+	there, err := j.store.Suspects(ctx, time.Now().Add(-forget))
+	if err != nil || len(there) >= store.MaxPage { // that may not be all
+		return err
+	}
+	j.suspects.keep(there, before)
 	return nil
 }
 
@@ -151,16 +187,37 @@ func (j *Journal) lack() {
 type known struct {
 	size atomic.Int64
 	mu   sync.Mutex
-	keys map[store.SuspectKey]struct{}
+	keys map[store.SuspectKey]uint64 // each with the number of its latest add
+	adds uint64
 }
 
 func (k *known) add(key store.SuspectKey) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.keys == nil {
-		k.keys = make(map[store.SuspectKey]struct{})
+		k.keys = make(map[store.SuspectKey]uint64)
 	}
-	k.keys[key] = struct{}{}
+	k.adds++
+	k.keys[key] = k.adds
+	k.size.Store(int64(len(k.keys)))
+}
+
+// latest is the number of the latest add.
+func (k *known) latest() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.adds
+}
+
+// keep removes all but these and those that were added since that number.
+func (k *known) keep(these []store.Suspect, since uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	stay := make(map[store.SuspectKey]bool, len(these))
+	for _, s := range these {
+		stay[s.SuspectKey] = true
+	}
+	maps.DeleteFunc(k.keys, func(key store.SuspectKey, added uint64) bool { return added <= since && !stay[key] })
 	k.size.Store(int64(len(k.keys)))
 }
 

@@ -38,9 +38,11 @@ var ErrElsewhere = errors.New("another process runs the message")
 // how often it ran; or that of the store.
 func (s *Suspect) Check(ctx context.Context, outcome *pipeline.Outcome) error {
 	row, err := s.journal.store.Accuse(ctx, s.key, s.handler.topic)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	s.journal.suspects.add(s.key) // again: whoever looked before (tidy) did not find it in the store
+	switch {
 	case row.Crashes >= MaxCrashes:
 		outcome.Attempts, outcome.First = row.Crashes, row.First
 		return pipeline.WithReason(pipeline.Permanent(fmt.Errorf(

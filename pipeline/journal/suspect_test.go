@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,16 +21,31 @@ import (
 // used within synctest's time.
 type clerk struct {
 	store.Store
+	mu   sync.Mutex
 	rows []store.Suspect
 }
 
 func (*clerk) Home() string { return "" }
 
-func (c *clerk) Suspects(context.Context, time.Time) ([]store.Suspect, error) { return c.rows, nil }
+func (c *clerk) Suspects(context.Context, time.Time) ([]store.Suspect, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.rows), nil
+}
 
-func (*clerk) ExpireSuspects(context.Context, time.Time) (int, error)                  { return 0, nil }
-func (*clerk) EndLife(context.Context, string, []store.Suspect) error                  { return nil }
-func (*clerk) EndRun(context.Context, store.SuspectKey, string) error                  { return nil }
+func (c *clerk) Accuse(_ context.Context, key store.SuspectKey, _ string) (store.Suspect, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rows = append(c.rows, store.Suspect{SuspectKey: key, Crashes: 1})
+	return c.rows[len(c.rows)-1], nil
+}
+
+func (*clerk) ExpireSuspects(context.Context, time.Time) (int, error) { return 0, nil }
+
+func (*clerk) EndLife(context.Context, string, []store.Suspect) error { return nil }
+
+func (*clerk) EndRun(context.Context, store.SuspectKey, string) error { return nil }
+
 func (*clerk) BeginRun(context.Context, store.SuspectKey, string, time.Duration) error { return nil }
 
 func (*clerk) ExtendRun(context.Context, store.SuspectKey, string, time.Duration) error { return nil }
@@ -122,5 +139,47 @@ func TestSuspect(t *testing.T) {
 			require.True(t, ran)
 			require.NoError(t, err)
 		})
+	})
+
+	t.Run("those that came to an end elsewhere are forgotten, and cost the others nothing", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := &clerk{rows: []store.Suspect{{SuspectKey: store.SuspectKey{Handler: "work", Message: "there"}}}}
+			j := open(t, s)
+			h := j.Handler("work", "in", 0)
+			require.NotNil(t, h.Suspect(incoming(t, "gone", redelivered)), "and another instance has it then")
+			late := h.Suspect(incoming(t, "late", redelivered))
+			time.Sleep(tidyEvery) //nolint:forbidigo // synctest's time
+			synctest.Wait()
+			returned := pipeline.Origin{Redelivered: true, Returned: true} // only the memory tells
+			require.NotNil(t, h.Suspect(incoming(t, "there", returned)))
+			require.Nil(t, h.Suspect(incoming(t, "gone", returned)))
+
+			require.NoError(t, late.Check(t.Context(), &pipeline.Outcome{}))
+			time.Sleep(tidyEvery) //nolint:forbidigo // synctest's time
+			synctest.Wait()
+			require.NotNil(t, h.Suspect(incoming(t, "late", returned)))
+
+			s.mu.Lock()
+			s.rows = nil
+			s.mu.Unlock()
+			time.Sleep(tidyEvery) //nolint:forbidigo // synctest's time
+			synctest.Wait()
+			require.Zero(t, j.suspects.size.Load())
+		})
+	})
+
+	t.Run("a suspect that comes while the store is asked stays, and all do where there may be more than it tells", func(t *testing.T) {
+		t.Parallel()
+		var k known
+		k.add(store.SuspectKey{Message: "before"})
+		number := k.latest()
+		k.add(store.SuspectKey{Message: "since"})
+		k.keep(nil, number)
+		require.Equal(t, []store.SuspectKey{{Message: "since"}}, k.all())
+		j := open(t, &clerk{rows: make([]store.Suspect, store.MaxPage)})
+		j.suspects.add(store.SuspectKey{Message: "beyond"})
+		require.NoError(t, j.tidyOnce(t.Context()))
+		require.True(t, j.suspects.has(store.SuspectKey{Message: "beyond"}))
 	})
 }
