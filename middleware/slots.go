@@ -11,7 +11,8 @@ import (
 // waits for its outputs to be confirmed.
 //
 // What passes here is a run, from its very begin to its end: it is told to the
-// Witness of the message's Outcome.
+// Witness of the message's Outcome. That it waits for a suspect that runs alone
+// (see Journal) is part of it: it has its slot meanwhile.
 type Slots struct {
 	Number int // 0: no bound, and runs are told to nobody
 }
