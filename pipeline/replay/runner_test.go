@@ -39,6 +39,22 @@ func TestReplay(t *testing.T) {
 		require.Equal(t, 2*batch+10, audit.Entries[0].Count)
 	})
 
+	inBubble(t, "a letter that died of a later message is sent though an earlier replay of it still waits", func(t *testing.T, st *stand) {
+		st.bury(1)
+		st.begin(store.ReplayOptions{})
+		st.runner.Start()
+		time.Sleep(time.Second) //nolint:forbidigo // inside testing/synctest
+		st.runner.Stop()
+		st.runner = st.newRunner(st.store)
+		again := dead(0)
+		again.Copy, again.Payload = "second", []byte("later")
+		require.NoError(t, st.store.Do(t.Context(), st.store.Bury(again)))
+		st.begin(store.ReplayOptions{})
+		st.run(20 * time.Second)
+		require.Len(t, st.handled, 2)
+		require.Equal(t, "later", string(st.handled[1].Payload))
+	})
+
 	inBubble(t, "at a rate", func(t *testing.T, st *stand) {
 		st.bury(100)
 		run := st.begin(store.ReplayOptions{Rate: 20})
