@@ -59,6 +59,7 @@ type story struct {
 	err, errType, stack   string
 	print                 string
 	attempts, replays     int
+	letter                int64 // whose replay it was; 0: of none
 	first, last           time.Time
 }
 
@@ -79,7 +80,7 @@ func (c clerk) letter(msg *message.Message) store.DeadLetter {
 	}
 	c.complete(&s)
 	l := store.DeadLetter{
-		Handler: clip(s.handler, maxName), Message: short(msg.UUID), Topic: s.topic, Subscription: s.group, Offset: -1,
+		ID: s.letter, Handler: clip(s.handler, maxName), Message: short(msg.UUID), Topic: s.topic, Subscription: s.group, Offset: -1,
 		Key: c.key(s.topic, msg), Correlation: conversation(msg),
 		Reason: s.reason, Error: clip(s.err, maxText), ErrorType: s.errType, Stack: clip(s.stack, maxText), Fingerprint: s.print,
 		Attempts: s.attempts, First: s.first, Last: s.last, Replays: s.replays, Parked: c.parked[read.Topic], Content: content,
@@ -142,7 +143,7 @@ func conversation(msg *message.Message) string {
 var tale = []string{
 	pipeline.MetaDeadTopic, pipeline.MetaDeadPartition, pipeline.MetaDeadOffset, pipeline.MetaDeadGroup, pipeline.MetaDeadHandler,
 	pipeline.MetaDeadReason, pipeline.MetaDeadError, pipeline.MetaDeadErrorType, pipeline.MetaDeadStack, pipeline.MetaDeadAttempts,
-	pipeline.MetaDeadFirst, pipeline.MetaDeadLast, pipeline.MetaDeadPrint, pipeline.MetaDeadReplays, pipeline.MetaReplayID,
+	pipeline.MetaDeadFirst, pipeline.MetaDeadLast, pipeline.MetaDeadPrint, pipeline.MetaDeadReplays, pipeline.MetaReplayID, pipeline.MetaReplayLetter,
 	pipeline.MetaPoisonReason, pipeline.MetaPoisonTopic, pipeline.MetaPoisonHandler, pipeline.MetaPoisonSubscriber,
 }
 
@@ -158,7 +159,8 @@ func own(meta message.Metadata) (story, bool) {
 		err:    meta[pipeline.MetaDeadError], errType: meta[pipeline.MetaDeadErrorType], stack: meta[pipeline.MetaDeadStack],
 		print:    meta[pipeline.MetaDeadPrint],
 		attempts: number(meta[pipeline.MetaDeadAttempts]), replays: number(meta[pipeline.MetaDeadReplays]),
-		first: timeOf(meta[pipeline.MetaDeadFirst]), last: timeOf(meta[pipeline.MetaDeadLast]),
+		letter: int64(number(meta[pipeline.MetaReplayLetter])),
+		first:  timeOf(meta[pipeline.MetaDeadFirst]), last: timeOf(meta[pipeline.MetaDeadLast]),
 	}, true
 }
 

@@ -26,10 +26,11 @@ type DelayedMessage struct {
 	First     time.Time       // the first failure; zero: none yet
 	Reason    pipeline.Reason // of the last failure
 	Error     string
-	Overtake  bool // it neither waits for others of its key nor makes them wait
-	Parked    bool // it is never due: a dead letter's, which holds its key until Requeue or Unpark
-	Replay    bool // it is a dead letter on its way back
-	Replays   int  // how often it was replayed
+	Overtake  bool  // it neither waits for others of its key nor makes them wait
+	Parked    bool  // it is never due: a dead letter's, which holds its key until Requeue or Unpark
+	Replay    bool  // it is a dead letter on its way back
+	Replays   int   // how often it was replayed
+	Letter    int64 // the dead letter whose replay it is; 0: none
 	Content
 }
 
@@ -95,7 +96,7 @@ type Delayed interface {
 
 	// Requeue sends a dead letter's message back to its handler, due at m.Due,
 	// as a Replay. Where one of this handler and message is parked that one
-	// goes, with m's content and what m says of attempts and replays, and keeps
+	// goes, with m's content, letter and what m says of attempts and replays, and keeps
 	// its key and its place in it. Of several, of different keys, that is the
 	// last: a letter tells of the last death, and the others need no place any
 	// more. Else it is as Delay.

@@ -18,8 +18,8 @@ import (
 
 const insertDelayed = `
 INSERT INTO delayed (handler, message, copy, topic, part, place, msg_key, due_at, ready_at, blocked, token, leases,
-	attempts, rounds, first_at, reason, error, overtake, parked, replay, replays, headers, payload)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+	attempts, rounds, first_at, reason, error, overtake, parked, replay, replays, letter, headers, payload)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 ON CONFLICT (handler, message, copy) DO NOTHING`
 
 // Delay implements store.Delayed.
@@ -39,7 +39,7 @@ func (s *Store) put(tx Tx, m store.DelayedMessage) error {
 	}
 	_, err = tx.Exec(insertDelayed, m.Handler, encodeText(m.Message), encodeText(m.Copy), m.Topic, int64(m.Partition), m.Offset,
 		encodeText(m.Key), micros(m.Due), ready(m), truth(blocked), m.Attempts, m.Rounds, micros(m.First), string(m.Reason),
-		show(m.Error), truth(m.Overtake), truth(m.Parked), truth(m.Replay), m.Replays, headers, bytesOf(m.Payload))
+		show(m.Error), truth(m.Overtake), truth(m.Parked), truth(m.Replay), m.Replays, m.Letter, headers, bytesOf(m.Payload))
 	return err
 }
 
@@ -74,14 +74,14 @@ func (s *Store) lock(tx Tx, m store.DelayedMessage) error {
 }
 
 const delayedColumns = "id, handler, message, copy, topic, part, place, msg_key, due_at, attempts, rounds, first_at, reason, error, " +
-	"overtake, parked, replay, replays, headers, payload"
+	"overtake, parked, replay, replays, letter, headers, payload"
 
 func scanDelayed(scan func(...any) error, more ...any) (m store.DelayedMessage, err error) {
 	var due, first, overtake, parked, replay int64
 	var headers string
 	err = scan(append([]any{
 		&m.ID, &m.Handler, &m.Message, &m.Copy, &m.Topic, &m.Partition, &m.Offset, &m.Key, &due, &m.Attempts, &m.Rounds, &first,
-		&m.Reason, &m.Error, &overtake, &parked, &replay, &m.Replays, &headers, &m.Payload,
+		&m.Reason, &m.Error, &overtake, &parked, &replay, &m.Replays, &m.Letter, &headers, &m.Payload,
 	}, more...)...)
 	if err != nil {
 		return m, err
