@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -184,6 +185,23 @@ func TestDelay(t *testing.T) {
 		require.Equal(t, pipeline.ResultDelayed, d.run(t, 0, fail(errBoom)).Result)
 		require.Equal(t, 1, d.shelf.puts)
 		require.Contains(t, <-held, "delay the message: store unavailable")
+	})
+
+	t.Run("what the store can take at no time is dead, and holds up nobody", func(t *testing.T) {
+		t.Parallel()
+		for name, cause := range map[string]error{"after a failure": errBoom, "behind another": ErrBehind} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				d := newDelaying(policy)
+				d.shelf.errs = []error{fmt.Errorf("delay message: %w", store.ErrInvalid)}
+				outcome := d.run(t, 0, fail(cause))
+				require.Equal(t, pipeline.ResultDead, outcome.Result)
+				require.Equal(t, pipeline.ReasonInvalid, outcome.Reason)
+				require.ErrorContains(t, outcome.Err, "delay message: invalid")
+				require.Zero(t, d.shelf.puts)
+				require.Empty(t, d.told)
+			})
+		}
 	})
 
 	t.Run("behind another of its key it waits without a story", func(t *testing.T) {

@@ -16,7 +16,7 @@ type DeadLetter struct {
 	Version int64 // rises with every change; what an edit must have seen
 
 	Handler      string
-	Message      string // the message's id
+	Message      string // the message's id, where it is too long ShortID of it
 	Topic        string // where it was read
 	Subscription string
 	Partition    int32

@@ -46,7 +46,7 @@ func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
 		if l.Handler == "" || l.Message == "" || l.Copy == "" {
 			return fmt.Errorf("%w: a letter has a handler, a message's id and a copy", store.ErrInvalid)
 		}
-		message, letterCopy := encodeText(l.Message), encodeText(l.Copy)
+		message, letterCopy := indexed(l.Message), encodeText(l.Copy)
 		fresh, err := tx.Exec("INSERT INTO dead_copy (handler, message, copy) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 			l.Handler, message, letterCopy)
 		if err != nil || fresh == 0 {
@@ -78,7 +78,7 @@ func twinOf(tx Tx, l store.DeadLetter) (twin string, err error) {
 	if l.Headers[pipeline.MetaIDSource] != pipeline.IDSourceContent {
 		return "", nil
 	}
-	found, err := one(tx, "SELECT twin FROM dead_letter WHERE id = $1 AND handler = $2 AND message = $3", []any{&twin}, l.ID, l.Handler, encodeText(l.Message))
+	found, err := one(tx, "SELECT twin FROM dead_letter WHERE id = $1 AND handler = $2 AND message = $3", []any{&twin}, l.ID, l.Handler, indexed(l.Message))
 	if err == nil && !found {
 		twin = encodeText(l.Copy)
 	}
@@ -280,7 +280,7 @@ func (s *Store) CloseLetter(handler, message string, letter int64) pipeline.Writ
 		}
 		_, err = tx.Exec(`UPDATE dead_letter SET state = 'COMPLETED', version = version + 1, changed_at = $3
 			WHERE handler = $1 AND message = $2 AND (twin = '' OR id = $4) AND state IN ('DEAD', 'REPLAYING')`,
-			handler, encodeText(message), micros(now), letter)
+			handler, indexed(message), micros(now), letter)
 		return err
 	})
 }

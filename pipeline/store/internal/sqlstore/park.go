@@ -20,7 +20,7 @@ func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
 		n, err := tx.Exec(`UPDATE delayed SET parked = 0, replay = 1, due_at = $3, ready_at = $3, attempts = $4, rounds = $5, first_at = $6,
 			reason = $7, error = $8, replays = $9, letter = $10, headers = $11, payload = $12
 			WHERE parked = 1 AND id = (SELECT max(id) FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1)`,
-			m.Handler, encodeText(m.Message), micros(m.Due), m.Attempts, m.Rounds, micros(m.First), string(m.Reason), show(m.Error),
+			m.Handler, indexed(m.Message), micros(m.Due), m.Attempts, m.Rounds, micros(m.First), string(m.Reason), show(m.Error),
 			m.Replays, m.Letter, headers, bytesOf(m.Payload))
 		if err != nil {
 			return err
@@ -46,7 +46,7 @@ func (s *Store) unpark(tx Tx, handler, message string) error {
 			m.Key = decodeText(m.Key)
 			parked = append(parked, m)
 			return err
-		}, handler, encodeText(message))
+		}, handler, indexed(message))
 	for _, m := range parked {
 		if err == nil {
 			err = s.remove(tx, m)
