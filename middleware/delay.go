@@ -79,6 +79,9 @@ func (d Delay) Message(msg *message.Message) store.DelayedMessage {
 	m := store.DelayedMessage{
 		Handler: d.Handler, Message: msg.UUID, Topic: origin.Topic, Partition: origin.Partition, Offset: origin.Offset,
 		Key: d.Lane(msg), Overtake: d.Overtake,
+		// Sent again under its id it is a repeat only with the same payload: one
+		// that was repaired must not be taken for the one that waits.
+		Copy:    sum(msg.Payload),
 		Content: store.Content{Headers: msg.Metadata, Payload: msg.Payload},
 	}
 	if !pipeline.Identified(msg) {

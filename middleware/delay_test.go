@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,7 +128,7 @@ func TestDelay(t *testing.T) {
 		m := d.shelf.m
 		require.Equal(t, []any{"prepare", "in-1", "orders-in", int32(3), int64(42), "k", 1}, []any{m.Handler, m.Message, m.Topic, m.Partition, m.Offset, m.Key, m.Rounds})
 		require.Equal(t, store.Content{Headers: map[string]string{"source": "shop"}, Payload: []byte(`{"id":"7"}`)}, m.Content)
-		require.Equal(t, []any{pipeline.ReasonThrottled, "boom", ""}, []any{m.Reason, m.Error, m.Copy})
+		require.Equal(t, []any{pipeline.ReasonThrottled, "boom"}, []any{m.Reason, m.Error})
 		require.Equal(t, []string{"k"}, d.told)
 	})
 
@@ -186,6 +187,23 @@ func TestDelay(t *testing.T) {
 		require.Contains(t, <-held, "delay the message: store unavailable")
 	})
 
+	t.Run("what the store can take at no time is dead, and holds up nobody", func(t *testing.T) {
+		t.Parallel()
+		for name, cause := range map[string]error{"after a failure": errBoom, "behind another": ErrBehind} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				d := newDelaying(policy)
+				d.shelf.errs = []error{fmt.Errorf("delay message: %w", store.ErrInvalid)}
+				outcome := d.run(t, 0, fail(cause))
+				require.Equal(t, pipeline.ResultDead, outcome.Result)
+				require.Equal(t, pipeline.ReasonInvalid, outcome.Reason)
+				require.ErrorContains(t, outcome.Err, "delay message: invalid")
+				require.Zero(t, d.shelf.puts)
+				require.Empty(t, d.told)
+			})
+		}
+	})
+
 	t.Run("behind another of its key it waits without a story", func(t *testing.T) {
 		t.Parallel()
 		d := newDelaying(pipeline.Delayed{})
@@ -223,6 +241,20 @@ func TestDelay(t *testing.T) {
 				require.Zero(t, d.shelf.puts)
 			})
 		}
+	})
+
+	t.Run("a message that is repaired and sent again under its id is no repeat", func(t *testing.T) {
+		t.Parallel()
+		d := Delay{Handler: "h", Lane: func(*message.Message) string { return "" }}
+		copyOf := func(payload string, offset int64) string {
+			msg, _, _ := incoming(t)
+			msg.Payload = []byte(payload)
+			msg.SetContext(pipeline.WithOrigin(msg.Context(), &pipeline.Origin{Topic: "orders-in", Offset: offset}))
+			return d.Message(msg).Copy
+		}
+		broken := copyOf("broken", 7)
+		require.Equal(t, broken, copyOf("broken", 8), "the same again is one")
+		require.NotEqual(t, broken, copyOf("repaired", 9))
 	})
 
 	t.Run("equal messages that share an id are not merged", func(t *testing.T) {

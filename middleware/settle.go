@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -63,7 +64,7 @@ func (s Settle) settle(msg *message.Message, outcome *pipeline.Outcome, cause er
 		return s.bury(msg, outcome)
 	}
 	write, due := s.Delay.write(msg, outcome)
-	if err := s.delay(msg, outcome, write); err != nil {
+	if err := s.delay(msg, outcome, write); err != nil || outcome.Result != pipeline.ResultDelayed {
 		return err
 	}
 	s.Log.WarnContext(msg.Context(), "message is delayed: "+cause.Error(),
@@ -71,19 +72,35 @@ func (s Settle) settle(msg *message.Message, outcome *pipeline.Outcome, cause er
 	return nil
 }
 
-// delay has the message wait in the store.
+// delay has the message wait in the store. What that can take at no time is
+// dead: it would hold up its handler for ever.
 func (s Settle) delay(msg *message.Message, outcome *pipeline.Outcome, write pipeline.Write) error {
 	writes := append(outcome.Writes(pipeline.ResultDelayed), write)
 	err := s.Holder.Until(msg, "delay the message", func(ctx context.Context) error {
 		_, err := s.Send(ctx, msg, nil, writes)
+		if errors.Is(err, store.ErrInvalid) {
+			err = pipeline.Permanent(err)
+		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case pipeline.IsPermanent(err) && settled(err):
+		return s.settle(msg, outcome, refused(err, outcome.Err))
+	case err != nil:
 		return err
 	}
 	outcome.Result = pipeline.ResultDelayed
 	s.Delay.told(msg)
 	return nil
+}
+
+// refused says that the store refuses to delay a message, and why it was to be
+// delayed; nil: it was behind another.
+func refused(err, why error) error {
+	if why == nil {
+		return fmt.Errorf("delay the message: %w", err)
+	}
+	return fmt.Errorf("delay the message: %w; that was because of: %v", err, why) //nolint:errorlint // only err decides
 }
 
 // bury makes the message a dead letter.

@@ -76,6 +76,8 @@ const (
 	// MetaReplayID is set on a dead letter's message that was sent back, and
 	// names the replay.
 	MetaReplayID = "replayid"
+	// MetaReplayLetter is set on it, too, and names the dead letter in the store.
+	MetaReplayLetter = "replayletter"
 )
 
 // CorrelationID returns the message's correlation id, also where it came

@@ -3,7 +3,8 @@
 // An output has no id of its own: the engine gives it one that is derived
 // from the input's (pipeline.OutputID), so that a repeat is recognisable. It
 // carries the metadata of its input, so that correlation, trace, key and
-// content type travel on; but not how often its input was replayed.
+// content type travel on; but not how often its input was replayed,
+// nor of which dead letter it is.
 package output
 
 import (
@@ -21,6 +22,7 @@ func New(in *message.Message, name string, payload []byte) *message.Message {
 	out := message.NewMessage("", payload)
 	maps.Copy(out.Metadata, in.Metadata)
 	delete(out.Metadata, pipeline.MetaDeadReplays)
+	delete(out.Metadata, pipeline.MetaReplayLetter)
 	pipeline.SetOutput(out, name)
 	return out
 }

@@ -127,8 +127,8 @@ func (e LetterEvent) letter() (store.DeadLetter, error) {
 			*text = string(bytes)
 		}
 	}
-	if max(len(l.Message), len(l.Handler), len(l.Fingerprint), len(l.Copy)) > replay.MaxID {
-		return l, fmt.Errorf("id, dlhandler, dlfingerprint and dlcopy have at most %d bytes", replay.MaxID)
+	if max(len(l.Message), len(l.Handler), len(l.Fingerprint), len(l.Copy)) > store.MaxID {
+		return l, fmt.Errorf("id, dlhandler, dlfingerprint and dlcopy have at most %d bytes", store.MaxID)
 	}
 	content := Content{HeadersBase64: raw.Headers, PayloadBase64: e.Data}
 	if e.Headers != "" {

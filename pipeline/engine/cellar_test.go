@@ -105,7 +105,7 @@ func (s *cellar) DelayAgain(l store.Lease) pipeline.Write {
 	}
 }
 
-func (s *cellar) CloseLetter(_, message string) pipeline.Write {
+func (s *cellar) CloseLetter(_, message string, _ int64) pipeline.Write {
 	return func(any) error {
 		s.closed = append(s.closed, message)
 		return nil

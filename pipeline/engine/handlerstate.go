@@ -14,19 +14,33 @@ import (
 type handlerState struct {
 	documents store.Documents
 	handler   string
+	patience  time.Duration // with one question
 }
+
+// loadAtMost is how long a handler's question may take.
+const loadAtMost = 5 * time.Second
 
 // stateOf returns what the handler remembers, nil without a store.
 func (e *Engine) stateOf(h pipeline.Handler) pipeline.State {
 	if e.opts.Store == nil {
 		return nil
 	}
-	return handlerState{e.opts.Store, h.Name}
+	patience := loadAtMost
+	if h.Timeout > 0 {
+		patience = min(patience, h.Timeout/2)
+	}
+	return handlerState{e.opts.Store, h.Name, patience}
 }
 
-// Load implements pipeline.State.
+// Load implements pipeline.State. A store that does not answer is away, and is
+// found to be before the run is cut off: that would be a failure of the message.
 func (s handlerState) Load(ctx context.Context, key string) ([]byte, int64, error) {
-	d, err := s.documents.Document(ctx, s.handler, key)
+	asking, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	d, err := s.documents.Document(asking, s.handler, key)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = fmt.Errorf("%w: no answer within %s: %w", store.ErrUnavailable, s.patience, err)
+	}
 	return d.Value, d.Version, err
 }
 

@@ -45,6 +45,14 @@ func (s *oneDocument) Document(_ context.Context, handler, key string) (store.Do
 	return store.Document{Value: []byte(handler + "/" + key), Version: int64(len(s.saved))}, nil
 }
 
+// mute is a store behind a connection whose other end is gone without a word.
+type mute struct{ oneDocument }
+
+func (*mute) Document(ctx context.Context, _, _ string) (store.Document, error) {
+	<-ctx.Done()
+	return store.Document{}, ctx.Err()
+}
+
 func (s *oneDocument) SaveDocument(p store.SaveParams) pipeline.Write {
 	return func(any) error {
 		s.mu.Lock()
@@ -109,6 +117,30 @@ func TestState(t *testing.T) {
 		defer s.mu.Unlock()
 		require.Equal(t, []store.SaveParams{{Handler: "work", Key: "k", Value: []byte("work/k"), Keep: time.Hour}}, s.saved)
 		require.Empty(t, r.fake.on("in.work.dlq"))
+	})
+
+	t.Run("a store that does not answer is away, before the handler's time is over", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			for timeout, within := range map[time.Duration]time.Duration{0: loadAtMost, time.Minute: loadAtMost, time.Second: time.Second / 2} {
+				state := (&Engine{opts: Options{Store: &mute{}}}).stateOf(pipeline.Handler{Name: "work", Timeout: timeout})
+				began := time.Now()
+				_, _, err := state.Load(t.Context(), "k")
+				require.ErrorIs(t, err, store.ErrUnavailable)
+				require.Equal(t, within, time.Since(began))
+			}
+		})
+	})
+
+	t.Run("a message whose kind runs out of time while it loads is not the store's fault", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			_, _, err := (&Engine{opts: Options{Store: &mute{}}}).stateOf(pipeline.Handler{}).Load(ctx, "k")
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.NotErrorIs(t, err, store.ErrUnavailable)
+		})
 	})
 
 	t.Run("of a run that failed nothing is saved", func(t *testing.T) {

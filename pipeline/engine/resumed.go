@@ -73,7 +73,7 @@ func (m resumed) fresh(msg *message.Message, outcome *pipeline.Outcome) {
 	outcome.Settling(func(r pipeline.Result) pipeline.Write {
 		switch {
 		case r == pipeline.ResultOK && again: // it may have died before
-			return m.store.CloseLetter(m.handler.Name, msg.UUID)
+			return m.store.CloseLetter(m.handler.Name, msg.UUID, 0)
 		case r == pipeline.ResultDead && holds:
 			return m.store.Delay(m.parked(m.delay.Message(msg), outcome))
 		}
@@ -99,7 +99,7 @@ func (m resumed) leased(l store.Lease, outcome *pipeline.Outcome) {
 	})
 	outcome.Settling(func(r pipeline.Result) pipeline.Write {
 		if r == pipeline.ResultOK {
-			return m.store.CloseLetter(l.Handler, l.Message)
+			return m.store.CloseLetter(l.Handler, l.Message, l.Letter)
 		}
 		return nil
 	})

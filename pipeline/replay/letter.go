@@ -19,10 +19,9 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
-// Caps of what a letter says, in bytes. Names are in indexes of the store,
-// which have a limit; what somebody else wrote may be of any length.
+// Caps of what a letter says, in bytes. Names are in indexes of the store, as
+// ids are (store.MaxID).
 const (
-	MaxID   = 512 // of a message's id
 	maxName = 200
 	maxText = 64 << 10
 )
@@ -59,6 +58,7 @@ type story struct {
 	err, errType, stack   string
 	print                 string
 	attempts, replays     int
+	letter                int64 // whose replay it was; 0: of none
 	first, last           time.Time
 }
 
@@ -79,7 +79,7 @@ func (c clerk) letter(msg *message.Message) store.DeadLetter {
 	}
 	c.complete(&s)
 	l := store.DeadLetter{
-		Handler: clip(s.handler, maxName), Message: short(msg.UUID), Topic: s.topic, Subscription: s.group, Offset: -1,
+		ID: s.letter, Handler: clip(s.handler, maxName), Message: store.ShortID(msg.UUID), Topic: s.topic, Subscription: s.group, Offset: -1,
 		Key: c.key(s.topic, msg), Correlation: conversation(msg),
 		Reason: s.reason, Error: clip(s.err, maxText), ErrorType: s.errType, Stack: clip(s.stack, maxText), Fingerprint: s.print,
 		Attempts: s.attempts, First: s.first, Last: s.last, Replays: s.replays, Parked: c.parked[read.Topic], Content: content,
@@ -91,7 +91,7 @@ func (c clerk) letter(msg *message.Message) store.DeadLetter {
 		l.Copy = Death(l)
 	}
 	if l.Message == "" {
-		l.Message = short(l.Copy)
+		l.Message = store.ShortID(l.Copy)
 	}
 	return l
 }
@@ -142,7 +142,7 @@ func conversation(msg *message.Message) string {
 var tale = []string{
 	pipeline.MetaDeadTopic, pipeline.MetaDeadPartition, pipeline.MetaDeadOffset, pipeline.MetaDeadGroup, pipeline.MetaDeadHandler,
 	pipeline.MetaDeadReason, pipeline.MetaDeadError, pipeline.MetaDeadErrorType, pipeline.MetaDeadStack, pipeline.MetaDeadAttempts,
-	pipeline.MetaDeadFirst, pipeline.MetaDeadLast, pipeline.MetaDeadPrint, pipeline.MetaDeadReplays, pipeline.MetaReplayID,
+	pipeline.MetaDeadFirst, pipeline.MetaDeadLast, pipeline.MetaDeadPrint, pipeline.MetaDeadReplays, pipeline.MetaReplayID, pipeline.MetaReplayLetter,
 	pipeline.MetaPoisonReason, pipeline.MetaPoisonTopic, pipeline.MetaPoisonHandler, pipeline.MetaPoisonSubscriber,
 }
 
@@ -158,7 +158,8 @@ func own(meta message.Metadata) (story, bool) {
 		err:    meta[pipeline.MetaDeadError], errType: meta[pipeline.MetaDeadErrorType], stack: meta[pipeline.MetaDeadStack],
 		print:    meta[pipeline.MetaDeadPrint],
 		attempts: number(meta[pipeline.MetaDeadAttempts]), replays: number(meta[pipeline.MetaDeadReplays]),
-		first: timeOf(meta[pipeline.MetaDeadFirst]), last: timeOf(meta[pipeline.MetaDeadLast]),
+		letter: int64(number(meta[pipeline.MetaReplayLetter])),
+		first:  timeOf(meta[pipeline.MetaDeadFirst]), last: timeOf(meta[pipeline.MetaDeadLast]),
 	}, true
 }
 
@@ -183,7 +184,7 @@ func Death(l store.DeadLetter) string {
 // letter, as one that is there twice is better than one that is lost.
 func copyOf(msg *message.Message, read pipeline.Origin) string {
 	if read.Offset >= 0 {
-		return fmt.Sprintf("%s/%d/%d", short(read.Topic), read.Partition, read.Offset)
+		return fmt.Sprintf("%s/%d/%d", store.ShortID(read.Topic), read.Partition, read.Offset)
 	}
 	if !pipeline.Identified(msg) {
 		return uuid.Must(uuid.NewV7()).String()
@@ -199,14 +200,6 @@ func copyOf(msg *message.Message, read pipeline.Origin) string {
 func hash(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-// short returns an id that fits an index: one that is too long by its hash.
-func short(id string) string {
-	if len(id) <= MaxID {
-		return id
-	}
-	return "sha256:" + hash([]byte(id))
 }
 
 // clip cuts what should be text to at most n bytes.

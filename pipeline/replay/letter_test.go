@@ -263,8 +263,8 @@ func TestLetter_AnyMessage(t *testing.T) {
 		require.NotEmpty(r, l.Message)
 		require.NotEmpty(r, l.Copy)
 		require.Contains(r, pipeline.Reasons(), l.Reason)
-		require.LessOrEqual(r, len(l.Message), MaxID)
-		require.LessOrEqual(r, len(l.Copy), MaxID+50)
+		require.LessOrEqual(r, len(l.Message), store.MaxID)
+		require.LessOrEqual(r, len(l.Copy), store.MaxID+50)
 		require.False(r, l.First.IsZero())
 		require.Equal(r, string(msg.Payload), string(l.Payload))
 		for name, value := range l.Headers {

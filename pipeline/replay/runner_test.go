@@ -27,7 +27,7 @@ func TestReplay(t *testing.T) {
 		require.Equal(t, int64(2*batch+10), got.Completed)
 		m := st.handled[7]
 		require.Equal(t, fmt.Sprintf(`{"n": %d}`, m.Offset), string(m.Payload))
-		require.Equal(t, map[string]string{"id": m.Message, "replayid": "1", "dlreplays": "1"}, m.Headers)
+		require.Equal(t, map[string]string{"id": m.Message, "replayid": "1", "replayletter": "8", "dlreplays": "1"}, m.Headers)
 		require.Equal(t, 1, m.Replays)
 		require.False(t, m.Overtake, "later messages of its key wait")
 		require.Equal(t, "orders-in", m.Topic)
@@ -37,6 +37,22 @@ func TestReplay(t *testing.T) {
 		require.Equal(t, "ada", audit.Entries[0].Actor)
 		require.Equal(t, "it is up", audit.Entries[0].Why)
 		require.Equal(t, 2*batch+10, audit.Entries[0].Count)
+	})
+
+	inBubble(t, "a letter that died of a later message is sent though an earlier replay of it still waits", func(t *testing.T, st *stand) {
+		st.bury(1)
+		st.begin(store.ReplayOptions{})
+		st.runner.Start()
+		time.Sleep(time.Second) //nolint:forbidigo // inside testing/synctest
+		st.runner.Stop()
+		st.runner = st.newRunner(st.store)
+		again := dead(0)
+		again.Copy, again.Payload = "second", []byte("later")
+		require.NoError(t, st.store.Do(t.Context(), st.store.Bury(again)))
+		st.begin(store.ReplayOptions{})
+		st.run(20 * time.Second)
+		require.Len(t, st.handled, 2)
+		require.Equal(t, "later", string(st.handled[1].Payload))
 	})
 
 	inBubble(t, "at a rate", func(t *testing.T, st *stand) {
@@ -143,7 +159,7 @@ func TestReplay(t *testing.T) {
 		_, err := st.store.EditLetter(t.Context(), 1, 1, store.Content{Payload: []byte("edited")})
 		require.NoError(t, err)
 		require.NoError(t, st.store.Do(t.Context(), st.store.Bury(again),
-			st.store.MoveLetter(store.Move{ID: 2, To: store.Archived, Expires: time.Now()}), st.store.CloseLetter("work", name(2)),
+			st.store.MoveLetter(store.Move{ID: 2, To: store.Archived, Expires: time.Now()}), st.store.CloseLetter("work", name(2), 0),
 			st.store.MoveLetter(store.Move{ID: 4, To: store.Archived})))
 		_, err = st.store.ExpireLetters(t.Context(), store.Expiry{Now: time.Now()})
 		require.NoError(t, err)

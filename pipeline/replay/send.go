@@ -118,9 +118,10 @@ func (r *run) compose(s *sending) (why string) {
 // headers are those of the message that is sent: the letter's, and what says
 // where it comes from.
 func (r *run) headers(s sending) map[string]string {
-	headers := make(map[string]string, len(s.content.Headers)+3)
+	headers := make(map[string]string, len(s.content.Headers)+4)
 	maps.Copy(headers, s.content.Headers)
 	headers[pipeline.MetaReplayID] = strconv.FormatInt(r.lease.ID, 10)
+	headers[pipeline.MetaReplayLetter] = strconv.FormatInt(s.Now.ID, 10)
 	headers[pipeline.MetaDeadReplays] = strconv.Itoa(s.Now.Replays + 1)
 	if s.edited || s.Now.Edited {
 		headers[pipeline.MetaEditOf] = s.Now.Message
@@ -195,15 +196,14 @@ func (r *run) writes(letters []sending) []pipeline.Write {
 // message is what the handler gets.
 func (r *run) message(s sending) store.DelayedMessage {
 	l := s.Now
-	m := store.DelayedMessage{
+	return store.DelayedMessage{
 		Handler: l.Handler, Message: l.Message, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Key: r.lane(l),
-		Due: time.Now(), Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1,
+		// The letter may have died of a later message while an earlier replay of
+		// it still waits: this one is not merged with that.
+		Copy: fmt.Sprintf("replay/%d/%d", r.lease.ID, l.ID),
+		Due:  time.Now(), Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1, Letter: l.ID,
 		Content: store.Content{Headers: r.headers(s), Payload: s.content.Payload},
 	}
-	if l.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent { // equal messages share the id, and are not merged
-		m.Copy = fmt.Sprintf("letter/%d", l.ID)
-	}
-	return m
 }
 
 // lane is what orders the letter's message in its handler.

@@ -165,7 +165,7 @@ func (st *stand) handle(l store.Lease) []pipeline.Write {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.handled, st.at = append(st.handled, l.DelayedMessage), append(st.at, time.Now())
-	end := st.store.CloseLetter(l.Handler, l.Message)
+	end := st.store.CloseLetter(l.Handler, l.Message, 0)
 	if st.die(l.Message) {
 		again := dead(0)
 		again.Handler, again.Message, again.Copy, again.Replays, again.Content = l.Handler, l.Message, fmt.Sprint(len(st.handled)), l.Replays, l.Content

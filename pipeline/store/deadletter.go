@@ -16,7 +16,7 @@ type DeadLetter struct {
 	Version int64 // rises with every change; what an edit must have seen
 
 	Handler      string
-	Message      string // the message's id
+	Message      string // the message's id, where it is too long ShortID of it
 	Topic        string // where it was read
 	Subscription string
 	Partition    int32
@@ -59,7 +59,8 @@ type DeadLetters interface {
 	// note, and keeps its content if that was edited. A copy that was buried
 	// before changes nothing. Messages whose id is a hash of their content
 	// (pipeline.MetaIDSource) share ids; each copy of those is a letter of its
-	// own. Of l it reads Handler to Last, Copy, Replays, Parked and Content; what is no
+	// own, unless l says with its ID that it is another death of that one. Of l it
+	// reads also Handler to Last, Copy, Replays, Parked and Content; what is no
 	// text among them is made one, but for ids, key and content, which stay as
 	// they are. ErrInvalid: Handler, Message or Copy is missing.
 	Bury(l DeadLetter) pipeline.Write
@@ -68,8 +69,9 @@ type DeadLetters interface {
 	MoveLetter(m Move) pipeline.Write
 
 	// CloseLetter makes the letter of a message that succeeded Completed, if
-	// there is one that is Dead or Replaying.
-	CloseLetter(handler, message string) pipeline.Write
+	// there is one that is Dead or Replaying. Of messages that share an id that
+	// is the one with the given ID; 0: none of them.
+	CloseLetter(handler, message string, letter int64) pipeline.Write
 
 	// MoveLetters changes the state of up to m.Limit letters that are in m.From
 	// and match, oldest first, and returns how many it changed. Fewer than

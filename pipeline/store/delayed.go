@@ -12,8 +12,9 @@ type DelayedMessage struct {
 	ID      int64 // the store's name for it; the order of its key
 	Handler string
 	Message string // the message's id
-	// Copy is "" for a message whose id is its own. For one whose id equal
-	// messages share it tells copies apart, as far as the caller can.
+	// Copy tells messages apart that have the same id: another payload under an
+	// id is another message. Where equal messages share ids it tells these apart,
+	// too, as far as the caller can; and a replay from any other.
 	Copy      string
 	Topic     string // where it was read
 	Partition int32  // and its place there; 0 where the broker has none
@@ -25,10 +26,11 @@ type DelayedMessage struct {
 	First     time.Time       // the first failure; zero: none yet
 	Reason    pipeline.Reason // of the last failure
 	Error     string
-	Overtake  bool // it neither waits for others of its key nor makes them wait
-	Parked    bool // it is never due: a dead letter's, which holds its key until Requeue or Unpark
-	Replay    bool // it is a dead letter on its way back
-	Replays   int  // how often it was replayed
+	Overtake  bool  // it neither waits for others of its key nor makes them wait
+	Parked    bool  // it is never due: a dead letter's, which holds its key until Requeue or Unpark
+	Replay    bool  // it is a dead letter on its way back
+	Replays   int   // how often it was replayed
+	Letter    int64 // the dead letter whose replay it is; 0: none
 	Content
 }
 
@@ -94,13 +96,15 @@ type Delayed interface {
 
 	// Requeue sends a dead letter's message back to its handler, due at m.Due,
 	// as a Replay. Where one of this handler and message is parked that one
-	// goes, with m's content and what m says of attempts and replays, and keeps
-	// its key and its place in it. Else it is as Delay.
+	// goes, with m's content, letter and what m says of attempts and replays, and keeps
+	// its key and its place in it. Of several, of different keys, that is the
+	// last: a letter tells of the last death, and the others need no place any
+	// more. Else it is as Delay.
 	Requeue(m DelayedMessage) pipeline.Write
 
-	// Unpark removes a parked message, whose dead letter needs no place any
-	// more, and lets the next of its key go. Where none is parked it does
-	// nothing.
+	// Unpark removes what is parked of a message, whose dead letter needs no
+	// place any more, and lets the next of its key go. Where nothing is parked
+	// it does nothing.
 	Unpark(handler, message string) pipeline.Write
 
 	// HeldKeys lists the keys that a handler's delayed messages hold: later

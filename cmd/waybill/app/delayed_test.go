@@ -215,6 +215,21 @@ func TestDelayed(t *testing.T) {
 				require.Equal(t, []string{"a1", "a2"}, w.of("a"))
 			})
 
+			t.Run("an order that is repaired and sent again under its id waits behind the dead one that holds its key", func(t *testing.T) {
+				t.Parallel()
+				w := newWarehouse(t)
+				w.set("a1", http.StatusBadRequest)
+				s, in := stage(t, w, "ordering: key\n    hold_key: true")
+				s.publish(in, `{"id":"a1","key":"a"}`, "ce-id", "order")
+				s.eventually(func() bool { return s.processed("dead") == "1" }, "it is dead")
+				s.publish(in, `{"id":"a2","key":"a"}`, "ce-id", "order") // the same id, repaired
+				s.eventually(func() bool { return s.processed("delayed") == "1" }, "it waits")
+				require.Empty(t, w.of("a"))
+				require.NoError(t, s.app.store.Do(t.Context(), s.app.store.Unpark("work", "order")))
+				s.eventually(func() bool { return len(w.of("a")) == 1 }, "it is taken")
+				require.Equal(t, []string{"a2"}, w.of("a"))
+			})
+
 			t.Run("by partition everything waits behind it", func(t *testing.T) {
 				t.Parallel()
 				w := newWarehouse(t, "a1")

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/handlers"
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
@@ -77,6 +79,40 @@ func (s *stand) replay(code int, args ...string) (run dashboard.Replay, errs str
 		require.NoError(s.t, json.Unmarshal([]byte(out), &run))
 	}
 	return run, errs
+}
+
+// TestReplay_WithoutAnID: messages that somebody published by hand, without an
+// id, share one if they are equal. A replay of one ends with its own letter.
+func TestReplay_WithoutAnID(t *testing.T) {
+	t.Parallel()
+	w := newWarehouse(t)
+	w.set("o-1", http.StatusBadRequest)
+	config := unique(fmt.Sprintf(repairing, brokersUnderTest(t)["rabbitmq"], w.URL))
+	in, _ := topics(config)
+	s := begin(t, config)
+	conn, err := amqp.Dial(needEnv(t, "RABBITMQ_URL"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	ch, err := conn.Channel()
+	require.NoError(t, err)
+	for range 2 {
+		byHand := amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(`{"id": "o-1", "key": "k"}`)}
+		require.NoError(t, ch.PublishWithContext(t.Context(), in, "k", false, false, byHand))
+	}
+	letters := s.letters(2)
+	require.Equal(t, letters[0].Message, letters[1].Message)
+
+	run, _ := s.replay(exitPartial, fmt.Sprint(letters[0].ID), "--yes")
+	require.Equal(t, int64(1), run.Dead)
+	letters = s.letters(2)
+	require.Equal(t, []int{2, 1}, []int{letters[0].Deaths, letters[1].Deaths}, "it is no third letter")
+	require.NotContains(t, letters[0].Headers, pipeline.MetaReplayLetter)
+
+	w.set("o-1", 0)
+	run, _ = s.replay(exitOK, fmt.Sprint(letters[0].ID), "--yes")
+	require.Equal(t, []any{store.ReplayDone, int64(1)}, []any{run.State, run.Completed})
+	require.Equal(t, store.Completed, s.letter(letters[0].ID).State)
+	require.Equal(t, store.Dead, s.letter(letters[1].ID).State, "the other one is for itself")
 }
 
 func TestReplayDeadLetters(t *testing.T) {

@@ -83,7 +83,8 @@ func (d *database) View(ctx context.Context, fn func(sqlstore.Tx) error) error {
 // Join implements sqlstore.Database.
 func (d *database) Join(any) sqlstore.Tx { return nil }
 
-// mark gives errors of the server and of the way to it store.ErrUnavailable.
+// mark gives errors of the server and of the way to it store.ErrUnavailable, and
+// those of what it can take at no time store.ErrInvalid.
 func mark(err error) error {
 	var pg *pgconn.PgError
 	var network net.Error
@@ -93,6 +94,8 @@ func mark(err error) error {
 		return err
 	case errors.As(err, &pg):
 		switch class(pg) {
+		case "22", "54": // the data, a limit
+			return fmt.Errorf("%w: %w", store.ErrInvalid, err)
 		case "08", "53", "57", "58", "25", classRetry: // connection, resources, shutdown, disk, read-only, gave up
 		default:
 			return err

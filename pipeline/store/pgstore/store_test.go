@@ -36,4 +36,14 @@ func TestStore(t *testing.T) {
 	storetest.Exercise(t, harness)
 }
 
+// TestInvalid: what the server can take at no time is told from a server that
+// is away.
+func TestInvalid(t *testing.T) {
+	t.Parallel()
+	s := harness.Open(t, place(t), store.Options{})
+	err := s.Do(t.Context(), s.Delay(store.DelayedMessage{Handler: "no text \x00", Message: "m"}))
+	require.ErrorIs(t, err, store.ErrInvalid)
+	require.NotErrorIs(t, err, store.ErrUnavailable)
+}
+
 func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness) }

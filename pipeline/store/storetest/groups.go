@@ -21,7 +21,7 @@ func groups(t *testing.T, h Harness) {
 		bury(t, s, other)
 		do(t, s, s.MoveLetter(store.Move{ID: letters[0].ID, To: store.Replaying}),
 			s.MoveLetter(store.Move{ID: letters[3].ID, To: store.Archived}),
-			s.CloseLetter("prepare", "m-6"))
+			s.CloseLetter("prepare", "m-6", 0))
 		moved := letter(1)
 		moved.Copy, moved.Fingerprint = "again", "f-2"
 		bury(t, s, moved)

@@ -126,6 +126,51 @@ func deadLetters(t *testing.T, h Harness) {
 		require.Equal(t, int64(3), n)
 	})
 
+	t.Run("OfMessagesThatShareAnIDTheReplayedOneIsMeant", func(t *testing.T) {
+		t.Parallel()
+		s, c := h.fresh(t)
+		for i := range 3 {
+			l := letter(1)
+			l.Headers[pipeline.MetaIDSource] = pipeline.IDSourceContent
+			l.Copy = fmt.Sprint(i)
+			do(t, s, s.Bury(l))
+		}
+		page, err := s.Letters(t.Context(), store.LetterQuery{})
+		require.NoError(t, err)
+		replayed := page.Letters[1]
+		m := waiting(c, replayed.Message, "", 0)
+		m.Letter = replayed.ID
+		do(t, s, s.Requeue(m), s.MoveLetter(store.Move{ID: replayed.ID, To: store.Replaying}))
+		l := lease(t, s, 1)[0]
+		require.Equal(t, replayed.ID, l.Letter)
+
+		do(t, s, s.CloseLetter(l.Handler, l.Message, 0))
+		states := func() (states []store.State) {
+			page, err := s.Letters(t.Context(), store.LetterQuery{})
+			require.NoError(t, err)
+			for _, l := range page.Letters {
+				states = append(states, l.State)
+			}
+			return states
+		}
+		require.Equal(t, []store.State{store.Dead, store.Replaying, store.Dead}, states())
+
+		again, elsewhere := replayed, replayed // it dies again
+		again.Copy, again.Error = "again", "dead again"
+		elsewhere.Copy, elsewhere.Handler = "again", "mail"
+		do(t, s, s.Bury(again), s.Bury(again), s.Bury(elsewhere))
+		require.Equal(t, []store.State{store.Dead, store.Dead, store.Dead, store.Dead}, states(), "another handler's is another letter")
+		got, err := s.Letter(t.Context(), replayed.ID)
+		require.NoError(t, err)
+		require.Equal(t, 2, got.Deaths)
+		require.Equal(t, "dead again", got.Error)
+
+		do(t, s, s.CloseLetter("nobody", l.Message, replayed.ID), s.CloseLetter(l.Handler, "nobody", replayed.ID))
+		require.NotContains(t, states(), store.Completed)
+		do(t, s, s.CloseLetter(l.Handler, l.Message, replayed.ID))
+		require.Equal(t, []store.State{store.Dead, store.Dead, store.Completed, store.Dead}, states())
+	})
+
 	t.Run("PagesNewestFirst", func(t *testing.T) {
 		t.Parallel()
 		s, _ := h.fresh(t)
@@ -254,7 +299,7 @@ func deadLetters(t *testing.T, h Harness) {
 		t.Parallel()
 		s, _ := h.fresh(t)
 		l := bury(t, s, letter(1))[0]
-		do(t, s, s.CloseLetter(l.Handler, "nobody"), s.CloseLetter(l.Handler, l.Message), s.CloseLetter(l.Handler, l.Message))
+		do(t, s, s.CloseLetter(l.Handler, "nobody", 0), s.CloseLetter(l.Handler, l.Message, 0), s.CloseLetter(l.Handler, l.Message, 0))
 		got, err := s.Letter(t.Context(), l.ID)
 		require.NoError(t, err)
 		require.Equal(t, store.Completed, got.State)

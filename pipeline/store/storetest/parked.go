@@ -63,6 +63,27 @@ func parked(t *testing.T, h Harness) {
 	do(t, s, s.EndDelayed(leases[0]))
 	require.False(t, held("b"))
 
+	// Sent again under its id with another key it may die in that, too. It has one
+	// letter, which tells of the last.
+	for _, key := range []string{"d", "e", "f"} {
+		m := waiting(c, "moved", key, 0)
+		m.Copy, m.Parked = key, key != "f"
+		do(t, s, s.Delay(m))
+	}
+	again = waiting(c, "moved", "", 0)
+	do(t, s, s.Requeue(again))
+	leases = lease(t, s, 10)
+	require.Equal(t, []string{"moved", "moved"}, names(leases))
+	require.ElementsMatch(t, []string{"e", "f"}, []string{leases[0].Key, leases[1].Key})
+	require.False(t, held("d"), "nobody would let it go")
+	for _, l := range leases {
+		l.Parked = true
+		do(t, s, s.DelayAgain(l))
+	}
+	do(t, s, s.Unpark("prepare", "moved"))
+	require.False(t, held("e"))
+	require.False(t, held("f"))
+
 	// A letter that held no key comes as it is, behind those of its key.
 	do(t, s, s.Requeue(waiting(c, "other", "a", 0)))
 	require.Empty(t, lease(t, s, 10), "behind one that is under lease")

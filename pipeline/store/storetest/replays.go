@@ -115,10 +115,10 @@ func replays(t *testing.T, h Harness) {
 
 		again := letter(2)
 		again.Copy = "again"
-		do(t, s, s.CloseLetter("prepare", "m-1"), s.Bury(again), s.MoveLetter(store.Move{ID: letters[2].ID, To: store.Dead}))
+		do(t, s, s.CloseLetter("prepare", "m-1", 0), s.Bury(again), s.MoveLetter(store.Move{ID: letters[2].ID, To: store.Dead}))
 		require.Equal(t, [5]int64{1, 1, 1, 2, 0}, counts(follow(t, s, l)))
 		// What becomes of it afterwards is another story.
-		do(t, s, s.MoveLetter(store.Move{ID: letters[1].ID, To: store.Replaying}), s.CloseLetter("prepare", "m-2"))
+		do(t, s, s.MoveLetter(store.Move{ID: letters[1].ID, To: store.Replaying}), s.CloseLetter("prepare", "m-2", 0))
 		require.Equal(t, [5]int64{1, 1, 1, 2, 0}, counts(follow(t, s, l)))
 
 		next, err := s.NextItems(t.Context(), l, 10)
@@ -130,7 +130,7 @@ func replays(t *testing.T, h Harness) {
 		run := follow(t, s, l)
 		require.Equal(t, [5]int64{0, 1, 1, 2, 1}, counts(run))
 		require.Equal(t, store.ReplayRunning, run.State, "the fourth is under way")
-		do(t, s, s.CloseLetter("prepare", "m-4"))
+		do(t, s, s.CloseLetter("prepare", "m-4", 0))
 		run = follow(t, s, l)
 		require.Equal(t, store.ReplayDone, run.State)
 		require.Equal(t, [5]int64{0, 0, 2, 2, 1}, counts(run))
@@ -221,7 +221,7 @@ func replays(t *testing.T, h Harness) {
 		do(t, s, late...)
 		_, err = s.MoveReplay(t.Context(), store.ReplayMove{ID: l.ID, To: store.ReplayCancelled})
 		require.NoError(t, err)
-		do(t, s, s.CloseLetter("prepare", "m-2"))
+		do(t, s, s.CloseLetter("prepare", "m-2", 0))
 		run = follow(t, s, l)
 		require.Equal(t, store.ReplayCancelled, run.State)
 		require.Equal(t, [5]int64{0, 0, 1, 1, 0}, counts(run))
@@ -269,7 +269,7 @@ func replays(t *testing.T, h Harness) {
 		require.NoError(t, s.ReleaseReplay(t.Context(), second))
 		third, ok := lease()
 		require.True(t, ok, "paused, but something is under way")
-		do(t, s, s.CloseLetter("prepare", "m-1"))
+		do(t, s, s.CloseLetter("prepare", "m-1", 0))
 		follow(t, s, third)
 		require.NoError(t, s.ReleaseReplay(t.Context(), third))
 		_, ok = lease()
@@ -300,7 +300,7 @@ func replays(t *testing.T, h Harness) {
 		require.Equal(t, 4, rows(), "the selection without a replay and its letters")
 		_, err := s.Selection(t.Context(), unused.ID)
 		require.ErrorIs(t, err, store.ErrNotFound)
-		do(t, s, s.CloseLetter("prepare", "m-1"), s.CloseLetter("prepare", "m-2"), s.CloseLetter("prepare", "m-3"))
+		do(t, s, s.CloseLetter("prepare", "m-1", 0), s.CloseLetter("prepare", "m-2", 0), s.CloseLetter("prepare", "m-3", 0))
 		require.Equal(t, store.ReplayDone, follow(t, s, l).State)
 		require.Zero(t, rows(), "it ended only now")
 		before = c.Now().Add(time.Second)

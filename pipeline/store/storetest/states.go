@@ -74,7 +74,7 @@ func live(t *testing.T, r *rapid.T, s store.Store, n int) {
 			state, version = m.To, version+1
 		},
 		"close": func(r *rapid.T) {
-			do(r, s, s.CloseLetter(l.Handler, l.Message))
+			do(r, s, s.CloseLetter(l.Handler, l.Message, 0))
 			if state == store.Dead || state == store.Replaying {
 				state, version = store.Completed, version+1
 			}

@@ -18,8 +18,9 @@ import (
 
 const insertDelayed = `
 INSERT INTO delayed (handler, message, copy, topic, part, place, msg_key, due_at, ready_at, blocked, token, leases,
-	attempts, rounds, first_at, reason, error, overtake, parked, replay, replays, headers, payload)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+	attempts, rounds, first_at, reason, error, overtake, parked, replay, replays, letter, headers, payload,
+	long_message, long_key)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
 ON CONFLICT (handler, message, copy) DO NOTHING`
 
 // Delay implements store.Delayed.
@@ -37,9 +38,10 @@ func (s *Store) put(tx Tx, m store.DelayedMessage) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(insertDelayed, m.Handler, encodeText(m.Message), encodeText(m.Copy), m.Topic, int64(m.Partition), m.Offset,
-		encodeText(m.Key), micros(m.Due), ready(m), truth(blocked), m.Attempts, m.Rounds, micros(m.First), string(m.Reason),
-		show(m.Error), truth(m.Overtake), truth(m.Parked), truth(m.Replay), m.Replays, headers, bytesOf(m.Payload))
+	_, err = tx.Exec(insertDelayed, m.Handler, indexed(m.Message), indexed(m.Copy), m.Topic, int64(m.Partition), m.Offset,
+		indexed(m.Key), micros(m.Due), ready(m), truth(blocked), m.Attempts, m.Rounds, micros(m.First), string(m.Reason),
+		show(m.Error), truth(m.Overtake), truth(m.Parked), truth(m.Replay), m.Replays, m.Letter, headers, bytesOf(m.Payload),
+		long(m.Message), long(m.Key))
 	return err
 }
 
@@ -64,29 +66,29 @@ func (s *Store) behind(tx Tx, m store.DelayedMessage) (bool, error) {
 		return false, err
 	}
 	var id int64
-	return one(tx, "SELECT id FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0 LIMIT 1", []any{&id}, m.Handler, encodeText(m.Key))
+	return one(tx, "SELECT id FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0 LIMIT 1", []any{&id}, m.Handler, indexed(m.Key))
 }
 
 // lock has whoever puts behind a message wait for who ends it: else it would
 // be blocked by one that is gone.
 func (s *Store) lock(tx Tx, m store.DelayedMessage) error {
-	return s.dialect.LockKey(tx, m.Handler+"\n"+encodeText(m.Key))
+	return s.dialect.LockKey(tx, m.Handler+"\n"+indexed(m.Key))
 }
 
 const delayedColumns = "id, handler, message, copy, topic, part, place, msg_key, due_at, attempts, rounds, first_at, reason, error, " +
-	"overtake, parked, replay, replays, headers, payload"
+	"overtake, parked, replay, replays, letter, headers, payload, long_message, long_key"
 
 func scanDelayed(scan func(...any) error, more ...any) (m store.DelayedMessage, err error) {
 	var due, first, overtake, parked, replay int64
-	var headers string
+	var headers, message, key string
 	err = scan(append([]any{
 		&m.ID, &m.Handler, &m.Message, &m.Copy, &m.Topic, &m.Partition, &m.Offset, &m.Key, &due, &m.Attempts, &m.Rounds, &first,
-		&m.Reason, &m.Error, &overtake, &parked, &replay, &m.Replays, &headers, &m.Payload,
+		&m.Reason, &m.Error, &overtake, &parked, &replay, &m.Replays, &m.Letter, &headers, &m.Payload, &message, &key,
 	}, more...)...)
 	if err != nil {
 		return m, err
 	}
-	m.Message, m.Copy, m.Key = decodeText(m.Message), decodeText(m.Copy), decodeText(m.Key)
+	m.Message, m.Copy, m.Key = whole(m.Message, message), decodeText(m.Copy), whole(m.Key, key)
 	m.Due, m.First, m.Overtake, m.Parked, m.Replay = fromMicros(due), fromMicros(first), overtake == 1, parked == 1, replay == 1
 	m.Headers, err = decodeHeaders(headers)
 	return m, err
@@ -160,7 +162,7 @@ func (s *Store) EndDelayed(l store.Lease) pipeline.Write {
 // letGo lets the next of m's key go. The key is locked.
 func letGo(tx Tx, m store.DelayedMessage) error {
 	_, err := tx.Exec(`UPDATE delayed SET blocked = 0 WHERE blocked = 1 AND id =
-		(SELECT min(id) FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0)`, m.Handler, encodeText(m.Key))
+		(SELECT min(id) FROM delayed WHERE handler = $1 AND msg_key = $2 AND overtake = 0)`, m.Handler, indexed(m.Key))
 	return err
 }
 
@@ -176,11 +178,11 @@ func (s *Store) DelayAgain(l store.Lease) pipeline.Write {
 
 // HeldKeys implements store.Delayed.
 func (s *Store) HeldKeys(ctx context.Context, handler string) (keys []string, err error) {
-	err = s.view(ctx, "list held keys", "SELECT DISTINCT msg_key FROM delayed WHERE handler = $1 AND msg_key <> '' AND overtake = 0 ORDER BY msg_key",
+	err = s.view(ctx, "list held keys", "SELECT DISTINCT msg_key, long_key FROM delayed WHERE handler = $1 AND msg_key <> '' AND overtake = 0 ORDER BY msg_key",
 		func(scan func(...any) error) error {
-			var key string
-			err := scan(&key)
-			keys = append(keys, decodeText(key))
+			var key, long string
+			err := scan(&key, &long)
+			keys = append(keys, whole(key, long))
 			return err
 		}, handler)
 	return keys, err
@@ -193,7 +195,7 @@ func (s *Store) Holds(ctx context.Context, handler, key string) (held bool, err 
 			var id int64
 			held = true
 			return scan(&id)
-		}, handler, encodeText(key))
+		}, handler, indexed(key))
 	return held, err
 }
 

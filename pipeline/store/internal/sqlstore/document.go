@@ -12,7 +12,7 @@ import (
 // Document implements store.Documents.
 func (s *Store) Document(ctx context.Context, handler, key string) (d store.Document, err error) {
 	err = s.view(ctx, "get document", "SELECT value, version FROM document WHERE handler = $1 AND doc_key = $2",
-		func(scan func(...any) error) error { return scan(&d.Value, &d.Version) }, handler, encodeText(key))
+		func(scan func(...any) error) error { return scan(&d.Value, &d.Version) }, handler, indexed(key))
 	return d, err
 }
 
@@ -37,9 +37,9 @@ func (s *Store) SaveDocument(p store.SaveParams) pipeline.Write {
 		if p.Version == 0 {
 			save = insertDocument
 		}
-		n, err := tx.Exec(save, p.Handler, encodeText(p.Key), p.Version, bytesOf(p.Value), micros(expires))
+		n, err := tx.Exec(save, p.Handler, indexed(p.Key), p.Version, bytesOf(p.Value), micros(expires))
 		if err == nil && n == 0 {
-			err = fmt.Errorf("%w: %s of handler %s has changed since version %d was read", store.ErrConflict, show(p.Key), p.Handler, p.Version)
+			err = fmt.Errorf("%w: %s of handler %s has changed since version %d was read", store.ErrConflict, show(store.ShortID(p.Key)), p.Handler, p.Version)
 		}
 		return err
 	})

@@ -46,15 +46,15 @@ func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
 		if l.Handler == "" || l.Message == "" || l.Copy == "" {
 			return fmt.Errorf("%w: a letter has a handler, a message's id and a copy", store.ErrInvalid)
 		}
-		message, letterCopy := encodeText(l.Message), encodeText(l.Copy)
+		message, letterCopy := indexed(l.Message), encodeText(l.Copy)
 		fresh, err := tx.Exec("INSERT INTO dead_copy (handler, message, copy) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 			l.Handler, message, letterCopy)
 		if err != nil || fresh == 0 {
 			return err
 		}
-		twin := ""
-		if l.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent {
-			twin = letterCopy
+		twin, err := twinOf(tx, l)
+		if err != nil {
+			return err
 		}
 		headers, err := encodeHeaders(l.Headers)
 		if err != nil {
@@ -70,6 +70,19 @@ func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
 			formOf(l.Payload), headers, bytesOf(l.Payload), truth(l.Parked))
 		return err
 	})
+}
+
+// twinOf is the twin of l's letter: of the one whose message was replayed, if l
+// is its next death.
+func twinOf(tx Tx, l store.DeadLetter) (twin string, err error) {
+	if l.Headers[pipeline.MetaIDSource] != pipeline.IDSourceContent {
+		return "", nil
+	}
+	found, err := one(tx, "SELECT twin FROM dead_letter WHERE id = $1 AND handler = $2 AND message = $3", []any{&twin}, l.ID, l.Handler, indexed(l.Message))
+	if err == nil && !found {
+		twin = encodeText(l.Copy)
+	}
+	return twin, err
 }
 
 const letterFields = `id, handler, message, twin, state, version, topic, subscription, part, place, msg_key, correlation, reason, error, error_type,
@@ -259,14 +272,15 @@ func upTo(id int64) int64 {
 }
 
 // CloseLetter implements store.DeadLetters.
-func (s *Store) CloseLetter(handler, message string) pipeline.Write {
+func (s *Store) CloseLetter(handler, message string, letter int64) pipeline.Write {
 	return s.write("close dead letter", func(tx Tx) error {
 		now, err := s.clock(tx)
 		if err != nil {
 			return err
 		}
 		_, err = tx.Exec(`UPDATE dead_letter SET state = 'COMPLETED', version = version + 1, changed_at = $3
-			WHERE handler = $1 AND message = $2 AND twin = '' AND state IN ('DEAD', 'REPLAYING')`, handler, encodeText(message), micros(now))
+			WHERE handler = $1 AND message = $2 AND (twin = '' OR id = $4) AND state IN ('DEAD', 'REPLAYING')`,
+			handler, indexed(message), micros(now), letter)
 		return err
 	})
 }

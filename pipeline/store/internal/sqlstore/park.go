@@ -6,8 +6,8 @@ import (
 )
 
 // A parked message is that of a dead letter that holds its key. There is at
-// most one of a handler and message, also where equal messages share an id:
-// they share the key, too, and only the first of a key runs and so dies.
+// most one of a handler, message and key: only the first of a key runs and so
+// dies.
 
 // Requeue implements store.Delayed.
 func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
@@ -18,34 +18,51 @@ func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
 			return err
 		}
 		n, err := tx.Exec(`UPDATE delayed SET parked = 0, replay = 1, due_at = $3, ready_at = $3, attempts = $4, rounds = $5, first_at = $6,
-			reason = $7, error = $8, replays = $9, headers = $10, payload = $11
-			WHERE parked = 1 AND id = (SELECT min(id) FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1)`,
-			m.Handler, encodeText(m.Message), micros(m.Due), m.Attempts, m.Rounds, micros(m.First), string(m.Reason), show(m.Error),
-			m.Replays, headers, bytesOf(m.Payload))
-		if err != nil || n > 0 {
+			reason = $7, error = $8, replays = $9, letter = $10, headers = $11, payload = $12
+			WHERE parked = 1 AND id = (SELECT max(id) FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1)`,
+			m.Handler, indexed(m.Message), micros(m.Due), m.Attempts, m.Rounds, micros(m.First), string(m.Reason), show(m.Error),
+			m.Replays, m.Letter, headers, bytesOf(m.Payload))
+		if err != nil {
 			return err
 		}
-		return s.put(tx, m)
+		if n == 0 {
+			return s.put(tx, m)
+		}
+		return s.unpark(tx, m.Handler, m.Message)
 	})
 }
 
 // Unpark implements store.Delayed.
 func (s *Store) Unpark(handler, message string) pipeline.Write {
-	return s.write("unpark message", func(tx Tx) error {
-		m := store.DelayedMessage{Handler: handler}
-		found, err := one(tx, "SELECT id, msg_key FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1 ORDER BY id LIMIT 1",
-			[]any{&m.ID, &m.Key}, handler, encodeText(message))
-		if err != nil || !found {
+	return s.write("unpark message", func(tx Tx) error { return s.unpark(tx, handler, message) })
+}
+
+func (s *Store) unpark(tx Tx, handler, message string) error {
+	var parked []store.DelayedMessage
+	err := tx.Query("SELECT id, msg_key FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1 ORDER BY id",
+		func(scan func(...any) error) error {
+			m := store.DelayedMessage{Handler: handler}
+			err := scan(&m.ID, &m.Key)
+			m.Key = decodeText(m.Key)
+			parked = append(parked, m)
 			return err
+		}, handler, indexed(message))
+	for _, m := range parked {
+		if err == nil {
+			err = s.remove(tx, m)
 		}
-		m.Key = decodeText(m.Key)
-		if err := s.lock(tx, m); err != nil {
-			return err
-		}
-		n, err := tx.Exec("DELETE FROM delayed WHERE id = $1 AND parked = 1", m.ID) // unless it was requeued meanwhile
-		if err != nil || n == 0 || !ordered(m) {
-			return err
-		}
-		return letGo(tx, m)
-	})
+	}
+	return err
+}
+
+// remove removes a parked message, unless it was requeued meanwhile.
+func (s *Store) remove(tx Tx, m store.DelayedMessage) error {
+	if err := s.lock(tx, m); err != nil {
+		return err
+	}
+	n, err := tx.Exec("DELETE FROM delayed WHERE id = $1 AND parked = 1", m.ID)
+	if err != nil || n == 0 || !ordered(m) {
+		return err
+	}
+	return letGo(tx, m)
 }

@@ -27,6 +27,26 @@ func encodeText(s string) string {
 	return noText + hex.EncodeToString([]byte(s))
 }
 
+// indexed returns an id or a key as a column has it that is in an index.
+func indexed(id string) string { return encodeText(store.ShortID(id)) }
+
+// long returns an id or a key for the column beside that, which has what is too
+// long for it.
+func long(id string) string {
+	if store.ShortID(id) == id {
+		return ""
+	}
+	return encodeText(id)
+}
+
+// whole returns what indexed and long were made of.
+func whole(short, long string) string {
+	if long != "" {
+		return decodeText(long)
+	}
+	return decodeText(short)
+}
+
 func decodeText(s string) string {
 	digits, ok := strings.CutPrefix(s, noText)
 	if !ok {
