@@ -38,13 +38,41 @@ func (r *run) send(ctx context.Context, n int) (int, error) {
 		letters[i] = r.decide(c)
 	}
 	letters, refused := r.publish(ctx, letters)
-	err = r.opts.Store.Do(ctx, r.writes(letters)...)
+	sent, err := r.commit(ctx, letters)
 	switch {
-	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrStaleToken):
-		return 0, nil // a letter, or the replay, has changed since it was looked at: look again
+	case errors.Is(err, store.ErrStaleToken):
+		return sent, nil // the replay has changed since it was looked at: look again
 	case err != nil:
-		return 0, err
+		return sent, err
 	}
+	return sent, refused
+}
+
+// commit has the store note the letters' turns, and returns how many it did. A
+// letter that the store refuses is skipped; which one that is, halves find.
+func (r *run) commit(ctx context.Context, letters []sending) (int, error) {
+	err := r.opts.Store.Do(ctx, r.writes(letters)...)
+	switch {
+	case err == nil:
+		r.noted(letters)
+		return len(letters), nil
+	case !errors.Is(err, store.ErrConflict):
+		return 0, err
+	case len(letters) == 1:
+		letters[0].State, letters[0].Why = store.ItemSkipped, err.Error()
+		return r.commit(ctx, letters)
+	}
+	half := len(letters) / 2
+	n, err := r.commit(ctx, letters[:half])
+	if err != nil {
+		return n, err
+	}
+	more, err := r.commit(ctx, letters[half:])
+	return n + more, err
+}
+
+// noted tells what the store has noted.
+func (r *run) noted(letters []sending) {
 	r.told(letters)
 	r.lease.Pending -= int64(len(letters))
 	for _, l := range letters {
@@ -52,7 +80,6 @@ func (r *run) send(ctx context.Context, n int) (int, error) {
 			r.lease.Sent++
 		}
 	}
-	return len(letters), refused
 }
 
 // decide looks whether a letter is to be sent, and as what.

@@ -95,7 +95,9 @@ type Delayed interface {
 	// Requeue sends a dead letter's message back to its handler, due at m.Due,
 	// as a Replay. Where one of this handler and message is parked that one
 	// goes, with m's content and what m says of attempts and replays, and keeps
-	// its key and its place in it. Else it is as Delay.
+	// its key and its place in it. Else it is put as by Delay. ErrConflict: one
+	// of this handler, message and copy is there that is not parked; its content,
+	// and its end, are its own.
 	Requeue(m DelayedMessage) pipeline.Write
 
 	// Unpark removes a parked message, whose dead letter needs no place any

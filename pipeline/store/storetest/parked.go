@@ -42,7 +42,8 @@ func parked(t *testing.T, h Harness) {
 	// Sent back, it goes first, with what its letter says now.
 	again := waiting(c, "dead", "", 5)
 	again.Content, again.Attempts, again.Rounds, again.Replays = store.Content{Payload: []byte("edited")}, 0, 0, 4
-	do(t, s, s.Requeue(again), s.Requeue(again))
+	do(t, s, s.Requeue(again))
+	require.ErrorIs(t, s.Do(t.Context(), s.Requeue(again)), store.ErrConflict, "it waits already")
 	c.add(5 * time.Second)
 	leases = lease(t, s, 10)
 	require.Equal(t, []string{"dead"}, names(leases))
@@ -53,6 +54,10 @@ func parked(t *testing.T, h Harness) {
 	require.True(t, got.Replay)
 	require.False(t, got.Parked)
 	require.Equal(t, []int{0, 0, 4}, []int{got.Attempts, got.Rounds, got.Replays})
+	again.Payload = []byte("edited again")
+	err = s.Do(t.Context(), s.Requeue(again))
+	require.ErrorIs(t, err, store.ErrConflict, "under lease: it would be lost with what ends it")
+	require.ErrorContains(t, err, "still under way")
 	do(t, s, s.EndDelayed(got))
 	require.Equal(t, []string{"behind"}, names(lease(t, s, 10)))
 

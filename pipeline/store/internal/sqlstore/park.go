@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"fmt"
+
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
@@ -25,7 +27,11 @@ func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
 		if err != nil || n > 0 {
 			return err
 		}
-		return s.put(tx, m)
+		n, err = s.put(tx, m)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%w: its message is still under way: replay it when that has ended", store.ErrConflict)
+		}
+		return err
 	})
 }
 
