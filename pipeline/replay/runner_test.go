@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -243,12 +244,59 @@ func TestReplay(t *testing.T) {
 		for _, msg := range st.published["other"] {
 			sent = append(sent, msg.UUID)
 		}
-		require.Equal(t, []string{name(0), name(3), name(2), name(3)}, sent, "repeated under the same id")
+		require.Equal(t, []string{name(0), name(2), name(3)}, sent, "in order, and none of them again")
 		require.Equal(t, `{"N": 0}`, string(st.published["other"][0].Payload))
 		require.Equal(t, "1", st.published["other"][0].Metadata.Get(pipeline.MetaReplayID))
 		l, err = st.store.Letter(t.Context(), 3)
 		require.NoError(t, err)
 		require.Equal(t, store.Completed, l.State)
+	})
+
+	inBubble(t, "to another topic, what is published is noted whatever happens meanwhile", func(t *testing.T, st *stand) {
+		st.bury(4)
+		run := st.begin(store.ReplayOptions{Redirect: "other"})
+		st.refuse = func(msg *message.Message) error {
+			switch msg.UUID {
+			case name(1): // it is being published, and somebody edits it
+				_, err := st.store.EditLetter(t.Context(), 2, 1, store.Content{Payload: []byte("edited")})
+				require.NoError(t, err)
+			case name(2):
+				_, err := st.runner.Cancel(t.Context(), run.ID, "ada", "")
+				require.NoError(t, err)
+			}
+			return nil
+		}
+		st.run(2 * time.Second)
+		got := st.replay(run.ID)
+		require.Equal(t, store.ReplayCancelled, got.State)
+		require.Len(t, st.published["other"], int(got.Completed), "each once")
+		require.Equal(t, int64(4), got.Completed+got.Pending)
+		for _, i := range st.items(run.ID) {
+			l, err := st.store.Letter(t.Context(), i.Letter)
+			require.NoError(t, err)
+			closed := i.State == store.ItemCompleted && i.Place != 2
+			require.Equal(t, closed, l.State == store.Completed, "letter %d", i.Letter)
+		}
+		require.Contains(t, st.items(run.ID)[1].Why, "it stays as it is", "the edit was not published")
+	})
+
+	inBubble(t, "to another topic, an orderly stop repeats nothing", func(t *testing.T, st *stand) {
+		st.bury(4)
+		run := st.begin(store.ReplayOptions{Redirect: "other"})
+		var stop sync.WaitGroup
+		st.refuse = func(msg *message.Message) error {
+			if msg.UUID == name(1) {
+				stop.Go(st.runner.Stop)
+				time.Sleep(time.Millisecond) //nolint:forbidigo // inside testing/synctest
+			}
+			return nil
+		}
+		st.run(time.Second)
+		stop.Wait()
+		st.refuse = nil
+		st.run(2 * time.Second)
+		require.Equal(t, store.ReplayDone, st.replay(run.ID).State)
+		require.Len(t, st.published["other"], 4)
 	})
 
 	inBubble(t, "a letter of nobody goes to the topic where it was read", func(t *testing.T, st *stand) {

@@ -175,7 +175,8 @@ type Replays interface {
 
 	// AdvanceReplay notes the states of the items that NextItems gave, or of the
 	// first of them: what is noted has had its turn. ErrStaleToken: the replay is
-	// somebody else's, is not running any more, or has noted them already.
+	// somebody else's, has noted them already, or is not running any more and one
+	// of them is Sent; what was published before it was paused is noted.
 	AdvanceReplay(l ReplayLease, items []ReplayItem) pipeline.Write
 
 	// ReviseLetter is EditLetter as a Write.

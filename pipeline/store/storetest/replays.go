@@ -235,6 +235,25 @@ func replays(t *testing.T, h Harness) {
 		require.ErrorIs(t, err, store.ErrNotFound)
 	})
 
+	t.Run("WhatWasPublishedIsNotedAllTheSame", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		bury(t, s, letter(1), letter(2))
+		l := startReplay(t, s)
+		next, err := s.NextItems(t.Context(), l, 2)
+		require.NoError(t, err)
+		_, err = s.MoveReplay(t.Context(), store.ReplayMove{ID: l.ID, To: store.ReplayCancelled})
+		require.NoError(t, err)
+		first := next[0].ReplayItem
+		first.State = store.ItemCompleted
+		do(t, s, s.AdvanceReplay(l, []store.ReplayItem{first}))
+		require.Equal(t, [5]int64{1, 0, 1, 0, 0}, counts(follow(t, s, l)))
+		require.ErrorIs(t, s.Do(t.Context(), s.AdvanceReplay(l, []store.ReplayItem{first})), store.ErrStaleToken, "once")
+		second := next[1].ReplayItem
+		second.State = store.ItemSent
+		require.ErrorIs(t, s.Do(t.Context(), s.AdvanceReplay(l, []store.ReplayItem{second})), store.ErrStaleToken)
+	})
+
 	t.Run("OneHolderAtATime", func(t *testing.T) {
 		t.Parallel()
 		s, c := h.fresh(t)

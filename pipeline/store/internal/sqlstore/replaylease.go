@@ -143,7 +143,7 @@ func (s *Store) AdvanceReplay(l store.ReplayLease, items []store.ReplayItem) pip
 			return err
 		}
 		advanced, err := tx.Exec(`UPDATE replay_run SET reached = reached + $4, sent = sent + $5, completed = completed + $6, skipped = skipped + $7,
-				changed_at = $8 WHERE id = $1 AND token = $2 AND state = 'running' AND reached = $3`,
+				changed_at = $8 WHERE id = $1 AND token = $2 AND reached = $3 AND (state = 'running' OR $5 = 0)`,
 			l.ID, l.Token, items[0].Place-1, len(items), counts[store.ItemSent], counts[store.ItemCompleted], counts[store.ItemSkipped], micros(now))
 		if err == nil && advanced == 0 {
 			err = store.ErrStaleToken
