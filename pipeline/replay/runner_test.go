@@ -187,6 +187,34 @@ func TestReplay(t *testing.T) {
 		require.Equal(t, store.ReplayDone, st.replay(run.ID).State)
 	})
 
+	inBubble(t, "one that the store cannot take is skipped, and the others go", func(t *testing.T, st *stand) {
+		st.bury(7)
+		run := st.begin(store.ReplayOptions{})
+		st.runner = st.newRunner(picky{st.store, name(2)})
+		st.run(2 * time.Second)
+		require.NotContains(t, st.ids(), name(2))
+		require.Len(t, st.ids(), 6)
+		require.Contains(t, st.items(run.ID)[2].Why, "key too long")
+		got := st.replay(run.ID)
+		require.Equal(t, store.ReplayDone, got.State)
+		require.Equal(t, int64(1), got.Skipped)
+	})
+
+	inBubble(t, "why it does not go on is told, until it does", func(t *testing.T, st *stand) {
+		st.bury(2)
+		st.refuse = func(*message.Message) error { return errors.New("broker is away") }
+		run := st.begin(store.ReplayOptions{Redirect: "other"})
+		st.run(5 * time.Second)
+		got := st.replay(run.ID)
+		require.Equal(t, store.ReplayRunning, got.State)
+		require.Contains(t, got.Problem, "broker is away")
+		st.refuse = nil
+		st.run(5 * time.Second)
+		got = st.replay(run.ID)
+		require.Equal(t, store.ReplayDone, got.State)
+		require.Empty(t, got.Problem)
+	})
+
 	inBubble(t, "a transform edits each letter and keeps the original", func(t *testing.T, st *stand) {
 		st.bury(3)
 		st.die = func(string) bool { return true }

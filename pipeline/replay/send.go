@@ -66,7 +66,9 @@ func (r *run) commit(ctx context.Context, letters []sending) (int, error) {
 	case err == nil:
 		r.noted(letters)
 		return len(letters), nil
-	case !errors.Is(err, store.ErrConflict):
+	case ctx.Err() != nil, errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrStaleToken):
+		return 0, err // no letter is to blame
+	case len(letters) == 1 && letters[0].passed():
 		return 0, err
 	case len(letters) == 1:
 		letters[0].refused(err)
@@ -81,6 +83,9 @@ func (r *run) commit(ctx context.Context, letters []sending) (int, error) {
 	return n + more, err
 }
 
+// passed reports whether nothing is asked of the letter.
+func (s *sending) passed() bool { return s.State == store.ItemSkipped || s.stays }
+
 // refused says what becomes of a letter that the store refuses.
 func (s *sending) refused(err error) {
 	if s.State == store.ItemCompleted {
@@ -94,6 +99,7 @@ func (s *sending) refused(err error) {
 func (r *run) noted(letters []sending) {
 	r.told(letters)
 	r.lease.Pending -= int64(len(letters))
+	r.lease.Problem = ""
 	for _, l := range letters {
 		if l.State == store.ItemSent {
 			r.lease.Sent++
@@ -242,7 +248,7 @@ func (r *run) writes(letters []sending) []pipeline.Write {
 		}
 	}
 	for _, l := range letters {
-		if l.State == store.ItemSkipped || l.stays {
+		if l.passed() {
 			continue
 		}
 		version := l.Now.Version

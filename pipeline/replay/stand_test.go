@@ -65,6 +65,19 @@ func (st *stand) newRunner(s store.Store) *Runner {
 	})
 }
 
+// picky is a store that cannot take one message.
+type picky struct {
+	store.Store
+	id string
+}
+
+func (p picky) Requeue(m store.DelayedMessage) pipeline.Write {
+	if m.Message == p.id {
+		return func(any) error { return errors.New("key too long") }
+	}
+	return p.Store.Requeue(m)
+}
+
 // transform knows "upper", "fail:ID", and no more.
 func transform(source string) (Edit, error) {
 	id, failing := strings.CutPrefix(source, "fail:")
