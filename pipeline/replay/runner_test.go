@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -213,6 +214,17 @@ func TestReplay(t *testing.T) {
 		got = st.replay(run.ID)
 		require.Equal(t, store.ReplayDone, got.State)
 		require.Empty(t, got.Problem)
+	})
+
+	t.Run("due at once by the store's clock, which may be behind", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			st := newStandAt(t, func() time.Time { return time.Now().Add(-time.Hour) })
+			st.bury(2)
+			st.begin(store.ReplayOptions{})
+			st.run(2 * time.Second)
+			require.Len(t, st.ids(), 2)
+		})
 	})
 
 	inBubble(t, "a transform edits each letter and keeps the original", func(t *testing.T, st *stand) {

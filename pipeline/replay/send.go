@@ -269,7 +269,7 @@ func (r *run) message(s sending) store.DelayedMessage {
 	l := s.Now
 	m := store.DelayedMessage{
 		Handler: l.Handler, Message: l.Message, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Key: r.lane(l),
-		Due: time.Now(), Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1,
+		Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1,
 		Content: store.Content{Headers: r.headers(s), Payload: s.content.Payload},
 	}
 	if l.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent { // equal messages share the id, and are not merged

@@ -38,10 +38,13 @@ type stand struct {
 
 // newStand opens a store; time in it, and in the bubble that it runs in, is
 // synctest's.
-func newStand(t *testing.T) *stand {
+func newStand(t *testing.T) *stand { return newStandAt(t, time.Now) }
+
+// newStandAt opens it with a clock of its own.
+func newStandAt(t *testing.T, now func() time.Time) *stand {
 	t.Helper()
 	st := &stand{t: t, published: make(map[string][]*message.Message), die: func(string) bool { return false }}
-	s, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "waybill.db"), store.Options{Now: time.Now})
+	s, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "waybill.db"), store.Options{Now: now})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	st.store = s

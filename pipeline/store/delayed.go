@@ -92,8 +92,8 @@ type Delayed interface {
 	// its key. ErrStaleToken as EndDelayed.
 	DelayAgain(l Lease) pipeline.Write
 
-	// Requeue sends a dead letter's message back to its handler, due at m.Due,
-	// as a Replay. Where one of this handler and message is parked that one
+	// Requeue sends a dead letter's message back to its handler, due at m.Due
+	// (zero: at once), as a Replay. Where one of this handler and message is parked that one
 	// goes, with m's content and what m says of attempts and replays, and keeps
 	// its key and its place in it. Else it is put as by Delay. ErrConflict: one
 	// of this handler, message and copy is there that is not parked; its content,

@@ -68,6 +68,20 @@ func parked(t *testing.T, h Harness) {
 	do(t, s, s.EndDelayed(leases[0]))
 	require.False(t, held("b"))
 
+	// Without a time it is due at once, by the store's clock.
+	soon := waiting(c, "soon", "", 0)
+	soon.Due = time.Time{}
+	kept := waiting(c, "kept", "", 0)
+	kept.Parked = true
+	do(t, s, s.Requeue(soon), s.Delay(kept))
+	kept.Due = time.Time{}
+	do(t, s, s.Requeue(kept))
+	leases = lease(t, s, 10)
+	require.ElementsMatch(t, []string{"soon", "kept"}, names(leases))
+	for _, l := range leases {
+		require.Equal(t, c.Now(), l.Due)
+	}
+
 	// A letter that held no key comes as it is, behind those of its key.
 	do(t, s, s.Requeue(waiting(c, "other", "a", 0)))
 	require.Empty(t, lease(t, s, 10), "behind one that is under lease")

@@ -19,6 +19,11 @@ func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
 		if err != nil {
 			return err
 		}
+		if m.Due.IsZero() {
+			if m.Due, err = s.clock(tx); err != nil {
+				return err
+			}
+		}
 		n, err := tx.Exec(`UPDATE delayed SET parked = 0, replay = 1, due_at = $3, ready_at = $3, attempts = $4, rounds = $5, first_at = $6,
 			reason = $7, error = $8, replays = $9, headers = $10, payload = $11
 			WHERE parked = 1 AND id = (SELECT min(id) FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1)`,
