@@ -286,7 +286,8 @@ func TestReplay(t *testing.T) {
 		}
 		require.Equal(t, []string{name(0), name(2), name(3)}, sent, "in order, and none of them again")
 		require.Equal(t, `{"N": 0}`, string(st.published["other"][0].Payload))
-		require.Equal(t, "1", st.published["other"][0].Metadata.Get(pipeline.MetaReplayID))
+		require.Equal(t, message.Metadata{"id": name(0), "replayid": "1", pipeline.MetaEditOf: name(0)}, st.published["other"][0].Metadata,
+			"how often it was replayed counts for its own handler, not for those of the topic")
 		l, err = st.store.Letter(t.Context(), 3)
 		require.NoError(t, err)
 		require.Equal(t, store.Completed, l.State)

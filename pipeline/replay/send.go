@@ -173,7 +173,9 @@ func (r *run) headers(s sending) map[string]string {
 	headers := make(map[string]string, len(s.content.Headers)+3)
 	maps.Copy(headers, s.content.Headers)
 	headers[pipeline.MetaReplayID] = strconv.FormatInt(r.lease.ID, 10)
-	headers[pipeline.MetaDeadReplays] = strconv.Itoa(s.Now.Replays + 1)
+	if s.topic == "" { // who reads it from a topic has limits of its own
+		headers[pipeline.MetaDeadReplays] = strconv.Itoa(s.Now.Replays + 1)
+	}
 	if s.edited || s.Now.Edited {
 		headers[pipeline.MetaEditOf] = s.Now.Message
 	}
