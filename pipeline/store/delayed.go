@@ -105,6 +105,11 @@ type Delayed interface {
 	// nothing.
 	Unpark(handler, message string) pipeline.Write
 
+	// Withdraw removes the message of a dead letter's replay that is given up, and
+	// lets the next of its key go. Of l it reads ID, Handler and Message.
+	// ErrConflict: somebody has it under lease. Where none waits it does nothing.
+	Withdraw(l DeadLetter) pipeline.Write
+
 	// HeldKeys lists the keys that a handler's delayed messages hold: later
 	// messages with them queue up behind, with Delay. Whoever takes over a lane
 	// asks once.

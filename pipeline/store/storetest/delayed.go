@@ -209,6 +209,8 @@ func delayed(t *testing.T, h Harness) {
 
 	t.Run("AParkedOneHoldsItsKey", func(t *testing.T) { t.Parallel(); parked(t, h) })
 
+	t.Run("AReplayIsWithdrawn", func(t *testing.T) { t.Parallel(); withdrawn(t, h) })
+
 	t.Run("ByTheStoresOwnClock", func(t *testing.T) {
 		t.Parallel()
 		s := h.Open(t, h.Place(t), store.Options{})

@@ -87,3 +87,36 @@ func parked(t *testing.T, h Harness) {
 	require.Empty(t, lease(t, s, 10), "behind one that is under lease")
 	require.True(t, held("a"))
 }
+
+// withdrawn: the message of a letter whose replay is given up.
+func withdrawn(t *testing.T, h Harness) {
+	s, c := h.fresh(t)
+	l := letter(1)
+	m := waiting(c, l.Message, "a", 0)
+	do(t, s, s.Requeue(m), s.Delay(waiting(c, "behind", "a", 0)))
+	do(t, s, s.Withdraw(l), s.Withdraw(l))
+	leases := lease(t, s, 10)
+	require.Equal(t, []string{"behind"}, names(leases), "the next of its key goes, and it does not")
+	do(t, s, s.EndDelayed(leases[0]))
+
+	do(t, s, s.Requeue(m))
+	held := lease(t, s, 10)[0]
+	require.ErrorIs(t, s.Do(t.Context(), s.Withdraw(l)), store.ErrConflict, "it runs")
+	c.add(ttl)
+	do(t, s, s.Withdraw(l)) // who had it is gone
+	require.ErrorIs(t, s.Do(t.Context(), s.EndDelayed(held)), store.ErrStaleToken)
+
+	// What is no replay stays, and of letters that share an id the other's.
+	do(t, s, s.Delay(m), s.Withdraw(l))
+	leases = lease(t, s, 10)
+	require.Equal(t, []string{l.Message}, names(leases))
+	do(t, s, s.EndDelayed(leases[0]))
+	l.ID = 7
+	other, own := m, m
+	other.Copy, own.Copy = "letter/8", "letter/7"
+	do(t, s, s.Requeue(other), s.Requeue(own), s.Withdraw(l))
+	left, err := s.DelayedMessages(t.Context(), "prepare", 0, 10)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Equal(t, "letter/8", left[0].Copy)
+}

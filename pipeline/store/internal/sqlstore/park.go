@@ -60,3 +60,36 @@ func (s *Store) Unpark(handler, message string) pipeline.Write {
 		return letGo(tx, m)
 	})
 }
+
+// Withdraw implements store.Delayed. Only letters that share an id have copies
+// of their own; a parked message that they share may have any.
+func (s *Store) Withdraw(l store.DeadLetter) pipeline.Write {
+	return s.write("withdraw replayed message", func(tx Tx) error {
+		m := store.DelayedMessage{Handler: l.Handler}
+		var overtake int64
+		found, err := one(tx, `SELECT id, msg_key, overtake FROM delayed WHERE handler = $1 AND message = $2 AND replay = 1
+			AND (copy = $3 OR copy NOT LIKE 'letter/%') ORDER BY id LIMIT 1`,
+			[]any{&m.ID, &m.Key, &overtake}, l.Handler, encodeText(l.Message), fmt.Sprintf("letter/%d", l.ID))
+		if err != nil || !found {
+			return err
+		}
+		m.Key, m.Overtake = decodeText(m.Key), overtake == 1
+		if ordered(m) {
+			if err := s.lock(tx, m); err != nil {
+				return err
+			}
+		}
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		n, err := tx.Exec("DELETE FROM delayed WHERE id = $1 AND parked = 0 AND (token = '' OR ready_at <= $2)", m.ID, micros(now))
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%w: its handler has it in hand: ask again when that has ended", store.ErrConflict)
+		}
+		if err != nil || !ordered(m) {
+			return err
+		}
+		return letGo(tx, m)
+	})
+}
