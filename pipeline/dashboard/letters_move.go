@@ -24,10 +24,15 @@ func (l letters) registerMoves(api huma.API) {
 	}))
 	huma.Register(api, huma.Operation{
 		OperationID: "restore-dead-letters", Method: http.MethodPost, Path: lettersPath + "/restore", Summary: "Bring archived dead letters back",
-		Description: "Those named, or those that match and are ARCHIVED now. They are DEAD again.",
-		Errors:      storeErrors,
+		Description: "Those named, or those that match and are ARCHIVED now. They are DEAD again. With give_up it is those that are REPLAYING, " +
+			"whose messages wait for a handler that does not come: they run no more.",
+		Errors: storeErrors,
 	}, answering(func(ctx context.Context, in *restoreInput) (*movedOutput, error) {
-		return l.move(ctx, movement{Act: in.Act, Which: in.Body.Which, from: store.Archived, to: store.Dead, action: "restore"})
+		m := movement{Act: in.Act, Which: in.Body.Which, from: store.Archived, to: store.Dead, action: "restore"}
+		if in.Body.GiveUp {
+			m.from, m.action = store.Replaying, "give up"
+		}
+		return l.move(ctx, m)
 	}))
 }
 
@@ -48,7 +53,10 @@ type archiveInput struct {
 
 type restoreInput struct {
 	Act
-	Body struct{ Which }
+	Body struct {
+		Which
+		GiveUp bool `json:"give_up,omitempty" doc:"those that are REPLAYING, instead of those that are ARCHIVED"`
+	}
 }
 
 // Moved is what became of letters that were to change their state.
@@ -85,6 +93,12 @@ func (l letters) move(ctx context.Context, m movement) (*movedOutput, error) {
 	switch {
 	case (m.IDs == nil) == (m.Filter == nil):
 		return nil, fmt.Errorf("%w: give either ids or filter", store.ErrInvalid)
+	case m.Filter != nil && m.from == store.Replaying: // each by itself: a handler may have one in hand
+		var err error
+		if m.IDs, err = l.matching(ctx, m); err != nil {
+			return nil, err
+		}
+		return l.moveNamed(ctx, m, entry)
 	case m.Filter != nil:
 		return l.moveMatching(ctx, m, entry)
 	}
@@ -118,8 +132,29 @@ func (l letters) moveOne(ctx context.Context, m movement, entry store.AuditEntry
 		return fmt.Errorf("%s dead letter %d: %w: it is %s, not %s: look at it again", m.action, id, store.ErrConflict, letter.State, m.from)
 	}
 	entry.Count = 1
-	return l.store.Do(ctx, l.store.MoveLetter(store.Move{ID: id, To: m.to, Version: letter.Version, Expires: m.expires}),
+	var withdraw pipeline.Write
+	if m.from == store.Replaying {
+		withdraw = l.store.Withdraw(letter)
+	}
+	return l.store.Do(ctx, withdraw, l.store.MoveLetter(store.Move{ID: id, To: m.to, Version: letter.Version, Expires: m.expires}),
 		l.unpark(m.to, letter), l.store.Record(entry))
+}
+
+// matching lists the letters that match at this moment, by id.
+func (l letters) matching(ctx context.Context, m movement) (ids []int64, err error) {
+	q := store.LetterQuery{Filter: store.And(store.Is(store.FieldState, string(m.from)), *m.Filter), Limit: store.MaxPage, Bare: true}
+	for {
+		page, err := l.store.Letters(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, letter := range page.Letters {
+			ids = append(ids, letter.ID)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return ids, nil
+		}
+	}
 }
 
 // moveMatching changes those that match at this moment, a chunk a transaction.

@@ -71,7 +71,7 @@ type ReplayRequest struct {
 type Replay struct {
 	ID      int64             `json:"id"`
 	State   store.ReplayState `json:"state" enum:"running,paused,cancelled,done"`
-	Problem string            `json:"problem,omitempty" doc:"why it paused by itself"`
+	Problem string            `json:"problem,omitempty" doc:"why it paused by itself, or, running, why it does not go on now"`
 	ReplayRequest
 	By        string    `json:"by"`
 	Started   time.Time `json:"started"`

@@ -39,7 +39,8 @@
 //
 // Only what goes to another topic (a redirect, or a letter whose handler is not
 // in the pipeline) is published: first, with confirms, then the letter is
-// closed. A crash in between publishes it again, under the same id.
+// closed. A crash in between publishes it again, under the same id, and nothing
+// else does.
 //
 // Each instance has a runner. A replay is leased by one of them at a time, by a
 // token that every change of it asks for; who dies lets its lease run out, and

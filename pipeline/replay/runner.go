@@ -139,6 +139,7 @@ func (r *Runner) carry(ctx context.Context, lease store.ReplayLease) {
 	}
 	if err != nil {
 		r.failed(ctx, "replay", err)
+		run.lease.Problem = err.Error()
 		_ = pause(ctx, lookEvery) // nobody takes it meanwhile
 	}
 	// Another instance need not wait for the lease's end, though this one stops.

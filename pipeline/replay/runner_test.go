@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -183,6 +185,64 @@ func TestReplay(t *testing.T) {
 		require.Equal(t, []string{name(4), name(5)}, st.ids(), "a parked one that was asked for by its id")
 	})
 
+	inBubble(t, "whose message is still under way is skipped, and the others go", func(t *testing.T, st *stand) {
+		st.bury(4)
+		copied := dead(2)
+		require.NoError(t, st.store.Do(t.Context(), st.store.Delay(store.DelayedMessage{
+			Handler: "work", Message: copied.Message, Key: copied.Key, Content: copied.Content, Due: time.Now().Add(time.Hour),
+		})))
+		_, err := st.store.EditLetter(t.Context(), 3, 1, store.Content{Payload: []byte("edited")})
+		require.NoError(t, err)
+		run := st.begin(store.ReplayOptions{})
+		st.run(2 * time.Second)
+		require.Equal(t, []string{name(0), name(1), name(3)}, st.ids())
+		require.Contains(t, st.items(run.ID)[2].Why, "its message is still under way")
+		l, err := st.store.Letter(t.Context(), 3)
+		require.NoError(t, err)
+		require.Equal(t, store.Dead, l.State, "to be replayed when that has ended")
+		require.Equal(t, "edited", string(l.Payload))
+		require.Equal(t, store.ReplayDone, st.replay(run.ID).State)
+	})
+
+	inBubble(t, "one that the store cannot take is skipped, and the others go", func(t *testing.T, st *stand) {
+		st.bury(7)
+		run := st.begin(store.ReplayOptions{})
+		st.runner = st.newRunner(picky{st.store, name(2)})
+		st.run(2 * time.Second)
+		require.NotContains(t, st.ids(), name(2))
+		require.Len(t, st.ids(), 6)
+		require.Contains(t, st.items(run.ID)[2].Why, "key too long")
+		got := st.replay(run.ID)
+		require.Equal(t, store.ReplayDone, got.State)
+		require.Equal(t, int64(1), got.Skipped)
+	})
+
+	inBubble(t, "why it does not go on is told, until it does", func(t *testing.T, st *stand) {
+		st.bury(2)
+		st.refuse = func(*message.Message) error { return errors.New("broker is away") }
+		run := st.begin(store.ReplayOptions{Redirect: "other"})
+		st.run(5 * time.Second)
+		got := st.replay(run.ID)
+		require.Equal(t, store.ReplayRunning, got.State)
+		require.Contains(t, got.Problem, "broker is away")
+		st.refuse = nil
+		st.run(5 * time.Second)
+		got = st.replay(run.ID)
+		require.Equal(t, store.ReplayDone, got.State)
+		require.Empty(t, got.Problem)
+	})
+
+	t.Run("due at once by the store's clock, which may be behind", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			st := newStandAt(t, func() time.Time { return time.Now().Add(-time.Hour) })
+			st.bury(2)
+			st.begin(store.ReplayOptions{})
+			st.run(2 * time.Second)
+			require.Len(t, st.ids(), 2)
+		})
+	})
+
 	inBubble(t, "a transform edits each letter and keeps the original", func(t *testing.T, st *stand) {
 		st.bury(3)
 		st.die = func(string) bool { return true }
@@ -240,12 +300,60 @@ func TestReplay(t *testing.T) {
 		for _, msg := range st.published["other"] {
 			sent = append(sent, msg.UUID)
 		}
-		require.Equal(t, []string{name(0), name(3), name(2), name(3)}, sent, "repeated under the same id")
+		require.Equal(t, []string{name(0), name(2), name(3)}, sent, "in order, and none of them again")
 		require.Equal(t, `{"N": 0}`, string(st.published["other"][0].Payload))
-		require.Equal(t, "1", st.published["other"][0].Metadata.Get(pipeline.MetaReplayID))
+		require.Equal(t, message.Metadata{"id": name(0), "replayid": "1", pipeline.MetaEditOf: name(0)}, st.published["other"][0].Metadata,
+			"how often it was replayed counts for its own handler, not for those of the topic")
 		l, err = st.store.Letter(t.Context(), 3)
 		require.NoError(t, err)
 		require.Equal(t, store.Completed, l.State)
+	})
+
+	inBubble(t, "to another topic, what is published is noted whatever happens meanwhile", func(t *testing.T, st *stand) {
+		st.bury(4)
+		run := st.begin(store.ReplayOptions{Redirect: "other"})
+		st.refuse = func(msg *message.Message) error {
+			switch msg.UUID {
+			case name(1): // it is being published, and somebody edits it
+				_, err := st.store.EditLetter(t.Context(), 2, 1, store.Content{Payload: []byte("edited")})
+				require.NoError(t, err)
+			case name(2):
+				_, err := st.runner.Cancel(t.Context(), run.ID, "ada", "")
+				require.NoError(t, err)
+			}
+			return nil
+		}
+		st.run(2 * time.Second)
+		got := st.replay(run.ID)
+		require.Equal(t, store.ReplayCancelled, got.State)
+		require.Len(t, st.published["other"], int(got.Completed), "each once")
+		require.Equal(t, int64(4), got.Completed+got.Pending)
+		for _, i := range st.items(run.ID) {
+			l, err := st.store.Letter(t.Context(), i.Letter)
+			require.NoError(t, err)
+			closed := i.State == store.ItemCompleted && i.Place != 2
+			require.Equal(t, closed, l.State == store.Completed, "letter %d", i.Letter)
+		}
+		require.Contains(t, st.items(run.ID)[1].Why, "it stays as it is", "the edit was not published")
+	})
+
+	inBubble(t, "to another topic, an orderly stop repeats nothing", func(t *testing.T, st *stand) {
+		st.bury(4)
+		run := st.begin(store.ReplayOptions{Redirect: "other"})
+		var stop sync.WaitGroup
+		st.refuse = func(msg *message.Message) error {
+			if msg.UUID == name(1) {
+				stop.Go(st.runner.Stop)
+				time.Sleep(time.Millisecond) //nolint:forbidigo // inside testing/synctest
+			}
+			return nil
+		}
+		st.run(time.Second)
+		stop.Wait()
+		st.refuse = nil
+		st.run(2 * time.Second)
+		require.Equal(t, store.ReplayDone, st.replay(run.ID).State)
+		require.Len(t, st.published["other"], 4)
 	})
 
 	inBubble(t, "a letter of nobody goes to the topic where it was read", func(t *testing.T, st *stand) {

@@ -16,8 +16,14 @@ import (
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
-// publishTimeout is well within the lease: who lost it should not publish.
-const publishTimeout = leaseTime / 2
+const (
+	// publishTurn is how long letters are published before their turns are noted:
+	// a pause or a cancel waits so long, and a crash repeats so much.
+	publishTurn = 500 * time.Millisecond
+	// publishTimeout is well within the lease, for one message and for what is
+	// noted: who lost the lease should do neither.
+	publishTimeout = leaseTime / 2
+)
 
 // sending is a letter on its way.
 type sending struct {
@@ -25,6 +31,7 @@ type sending struct {
 	content store.Content // what is sent
 	edited  bool          // by the transform
 	topic   string        // where it is published; "": it goes back to its handler
+	stays   bool          // it was published, and its letter is left as it is
 }
 
 // send sends the next letters, up to n, and returns how many had their turn.
@@ -37,22 +44,67 @@ func (r *run) send(ctx context.Context, n int) (int, error) {
 	for i, c := range next {
 		letters[i] = r.decide(c)
 	}
-	letters, refused := r.publish(ctx, letters)
-	err = r.opts.Store.Do(ctx, r.writes(letters)...)
+	letters, refused := r.publish(ctx, oneWay(letters))
+	// What is published is noted, though this instance stops.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	sent, err := r.commit(ctx, letters)
 	switch {
-	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrStaleToken):
-		return 0, nil // a letter, or the replay, has changed since it was looked at: look again
+	case errors.Is(err, store.ErrStaleToken):
+		return sent, nil // the replay has changed since it was looked at: look again
 	case err != nil:
-		return 0, err
+		return sent, err
 	}
+	return sent, refused
+}
+
+// commit has the store note the letters' turns, and returns how many it did. A
+// letter that the store refuses is skipped; which one that is, halves find.
+func (r *run) commit(ctx context.Context, letters []sending) (int, error) {
+	err := r.opts.Store.Do(ctx, r.writes(letters)...)
+	switch {
+	case err == nil:
+		r.noted(letters)
+		return len(letters), nil
+	case ctx.Err() != nil, errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrStaleToken):
+		return 0, err // no letter is to blame
+	case len(letters) == 1 && letters[0].passed():
+		return 0, err
+	case len(letters) == 1:
+		letters[0].refused(err)
+		return r.commit(ctx, letters)
+	}
+	half := len(letters) / 2
+	n, err := r.commit(ctx, letters[:half])
+	if err != nil {
+		return n, err
+	}
+	more, err := r.commit(ctx, letters[half:])
+	return n + more, err
+}
+
+// passed reports whether nothing is asked of the letter.
+func (s *sending) passed() bool { return s.State == store.ItemSkipped || s.stays }
+
+// refused says what becomes of a letter that the store refuses.
+func (s *sending) refused(err error) {
+	if s.State == store.ItemCompleted {
+		s.stays, s.Why = true, "it was published, but its letter has changed meanwhile: it stays as it is: "+err.Error()
+		return
+	}
+	s.State, s.Why = store.ItemSkipped, err.Error()
+}
+
+// noted tells what the store has noted.
+func (r *run) noted(letters []sending) {
 	r.told(letters)
 	r.lease.Pending -= int64(len(letters))
+	r.lease.Problem = ""
 	for _, l := range letters {
 		if l.State == store.ItemSent {
 			r.lease.Sent++
 		}
 	}
-	return len(letters), refused
 }
 
 // decide looks whether a letter is to be sent, and as what.
@@ -121,45 +173,67 @@ func (r *run) headers(s sending) map[string]string {
 	headers := make(map[string]string, len(s.content.Headers)+4)
 	maps.Copy(headers, s.content.Headers)
 	headers[pipeline.MetaReplayID] = strconv.FormatInt(r.lease.ID, 10)
-	headers[pipeline.MetaReplayLetter] = strconv.FormatInt(s.Now.ID, 10)
-	headers[pipeline.MetaDeadReplays] = strconv.Itoa(s.Now.Replays + 1)
+	if s.topic == "" { // who reads it from a topic has limits of its own
+		headers[pipeline.MetaReplayLetter] = strconv.FormatInt(s.Now.ID, 10)
+		headers[pipeline.MetaDeadReplays] = strconv.Itoa(s.Now.Replays + 1)
+	}
 	if s.edited || s.Now.Edited {
 		headers[pipeline.MetaEditOf] = s.Now.Message
 	}
 	return headers
 }
 
-// publish publishes what goes to a topic. A message that is refused for good
-// is skipped; one that cannot be published now ends the batch before it, for
-// the order of its key, and the error says why.
-func (r *run) publish(ctx context.Context, letters []sending) ([]sending, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	byTopic := make(map[string][]int)
+// oneWay returns the first letters, up to one that goes another way: what is
+// published has to be noted though the replay is paused meanwhile, and what goes
+// back to its handler must not.
+func oneWay(letters []sending) []sending {
+	way := store.ItemSkipped
 	for i, l := range letters {
-		if l.State == store.ItemCompleted {
-			byTopic[l.topic] = append(byTopic[l.topic], i)
+		switch {
+		case l.State == store.ItemSkipped, l.State == way:
+		case way == store.ItemSkipped:
+			way = l.State
+		default:
+			return letters[:i]
 		}
 	}
-	end, why := len(letters), error(nil)
-	for topic, places := range byTopic {
-		msgs := make([]*message.Message, len(places))
-		for i, at := range places {
-			msgs[i] = message.NewMessageWithContext(ctx, letters[at].Now.Message, letters[at].content.Payload)
-			msgs[i].Metadata = r.headers(letters[at])
+	return letters
+}
+
+// publish publishes what goes to a topic, one after another: so none overtakes
+// one of its key that failed, and none is published that is not noted then. A
+// message that is refused for good is skipped; one that cannot be published now
+// ends the batch before it, and the error says why.
+func (r *run) publish(ctx context.Context, letters []sending) ([]sending, error) {
+	begun := time.Now()
+	for i := range letters {
+		l := &letters[i]
+		if l.State != store.ItemCompleted {
+			continue
 		}
-		for i, err := range r.opts.Publish(ctx, topic, msgs) {
-			at := places[i]
-			switch {
-			case err == nil:
-			case pipeline.IsPermanent(err):
-				letters[at].State, letters[at].Why = store.ItemSkipped, "publish: "+err.Error()
-			case at < end:
-				end, why = at, fmt.Errorf("publish to %s: %w", topic, err)
-			}
+		if i > 0 && (ctx.Err() != nil || time.Since(begun) > publishTurn) {
+			return letters[:i], nil
+		}
+		err := r.publishOne(ctx, *l)
+		switch {
+		case err == nil:
+		case pipeline.IsPermanent(err):
+			l.State, l.Why = store.ItemSkipped, "publish: "+err.Error()
+		default:
+			return letters[:i], fmt.Errorf("publish to %s: %w", l.topic, err)
 		}
 	}
-	return letters[:end], why
+	return letters, nil
+}
+
+// publishOne is not cut short by a stop: nobody would know whether the message
+// is there.
+func (r *run) publishOne(ctx context.Context, l sending) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	msg := message.NewMessageWithContext(ctx, l.Now.Message, l.content.Payload)
+	msg.Metadata = r.headers(l)
+	return r.opts.Publish(ctx, l.topic, []*message.Message{msg})[0]
 }
 
 // writes are what the store does about the letters. Keys come before letters,
@@ -177,7 +251,7 @@ func (r *run) writes(letters []sending) []pipeline.Write {
 		}
 	}
 	for _, l := range letters {
-		if l.State == store.ItemSkipped {
+		if l.passed() {
 			continue
 		}
 		version := l.Now.Version
@@ -200,8 +274,8 @@ func (r *run) message(s sending) store.DelayedMessage {
 		Handler: l.Handler, Message: l.Message, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Key: r.lane(l),
 		// The letter may have died of a later message while an earlier replay of
 		// it still waits: this one is not merged with that.
-		Copy: fmt.Sprintf("replay/%d/%d", r.lease.ID, l.ID),
-		Due:  time.Now(), Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1, Letter: l.ID,
+		Copy:     fmt.Sprintf("replay/%d/%d", r.lease.ID, l.ID),
+		Overtake: r.lease.Options.Overtake, Replays: l.Replays + 1, Letter: l.ID,
 		Content: store.Content{Headers: r.headers(s), Payload: s.content.Payload},
 	}
 }

@@ -38,10 +38,13 @@ type stand struct {
 
 // newStand opens a store; time in it, and in the bubble that it runs in, is
 // synctest's.
-func newStand(t *testing.T) *stand {
+func newStand(t *testing.T) *stand { return newStandAt(t, time.Now) }
+
+// newStandAt opens it with a clock of its own.
+func newStandAt(t *testing.T, now func() time.Time) *stand {
 	t.Helper()
 	st := &stand{t: t, published: make(map[string][]*message.Message), die: func(string) bool { return false }}
-	s, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "waybill.db"), store.Options{Now: time.Now})
+	s, err := sqlitestore.Open(t.Context(), filepath.Join(t.TempDir(), "waybill.db"), store.Options{Now: now})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	st.store = s
@@ -63,6 +66,19 @@ func (st *stand) newRunner(s store.Store) *Runner {
 			return pipeline.Topic{Name: name}, name == "orders-in" || name == "other"
 		},
 	})
+}
+
+// picky is a store that cannot take one message.
+type picky struct {
+	store.Store
+	id string
+}
+
+func (p picky) Requeue(m store.DelayedMessage) pipeline.Write {
+	if m.Message == p.id {
+		return func(any) error { return errors.New("key too long") }
+	}
+	return p.Store.Requeue(m)
 }
 
 // transform knows "upper", "fail:ID", and no more.

@@ -94,18 +94,25 @@ type Delayed interface {
 	// its key. ErrStaleToken as EndDelayed.
 	DelayAgain(l Lease) pipeline.Write
 
-	// Requeue sends a dead letter's message back to its handler, due at m.Due,
-	// as a Replay. Where one of this handler and message is parked that one
-	// goes, with m's content, letter and what m says of attempts and replays, and keeps
-	// its key and its place in it. Of several, of different keys, that is the
-	// last: a letter tells of the last death, and the others need no place any
-	// more. Else it is as Delay.
+	// Requeue sends a dead letter's message back to its handler, due at m.Due
+	// (zero: at once), as a Replay. Where one of this handler and message is
+	// parked that one goes, with m's content, letter and what m says of attempts
+	// and replays, and keeps its key and its place in it. Of several, of different
+	// keys, that is the last: a letter tells of the last death, and the others need
+	// no place any more. Else it is put as by Delay. ErrConflict: one of this
+	// handler, message and copy is there that is not parked; its content, and its
+	// end, are its own.
 	Requeue(m DelayedMessage) pipeline.Write
 
 	// Unpark removes what is parked of a message, whose dead letter needs no
 	// place any more, and lets the next of its key go. Where nothing is parked
 	// it does nothing.
 	Unpark(handler, message string) pipeline.Write
+
+	// Withdraw removes the message of a dead letter's replay that is given up, and
+	// lets the next of its key go. Of l it reads ID, Handler and Message.
+	// ErrConflict: somebody has it under lease. Where none waits it does nothing.
+	Withdraw(l DeadLetter) pipeline.Write
 
 	// HeldKeys lists the keys that a handler's delayed messages hold: later
 	// messages with them queue up behind, with Delay. Whoever takes over a lane

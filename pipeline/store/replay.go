@@ -56,7 +56,7 @@ type Replay struct {
 	By        string
 	Why       string // in the person's words
 	State     ReplayState
-	Problem   string // why it paused by itself
+	Problem   string // why it paused by itself, or, running, why it does not go on now
 	Started   time.Time
 	Changed   time.Time
 
@@ -167,7 +167,8 @@ type Replays interface {
 	// else's.
 	FollowReplay(ctx context.Context, l ReplayLease, ttl time.Duration) (Replay, error)
 
-	// ReleaseReplay gives the lease back. A stale one it leaves alone.
+	// ReleaseReplay gives the lease back, with l's Problem if the replay is
+	// running: why it does not go on, until it does. A stale one it leaves alone.
 	ReleaseReplay(ctx context.Context, l ReplayLease) error
 
 	// NextItems returns the letters whose turn is next, up to n.
@@ -175,7 +176,8 @@ type Replays interface {
 
 	// AdvanceReplay notes the states of the items that NextItems gave, or of the
 	// first of them: what is noted has had its turn. ErrStaleToken: the replay is
-	// somebody else's, is not running any more, or has noted them already.
+	// somebody else's, has noted them already, or is not running any more and one
+	// of them is Sent; what was published before it was paused is noted.
 	AdvanceReplay(l ReplayLease, items []ReplayItem) pipeline.Write
 
 	// ReviseLetter is EditLetter as a Write.

@@ -57,6 +57,7 @@ type moveCommand struct {
 	why     string
 	expires string
 	yes     bool
+	giveUp  bool
 }
 
 func (c *cli) dlqArchiveCommand() *cobra.Command {
@@ -72,9 +73,12 @@ func (c *cli) dlqArchiveCommand() *cobra.Command {
 
 func (c *cli) dlqRestoreCommand() *cobra.Command {
 	m := &moveCommand{cli: c, verb: "restore", from: store.Archived}
-	return m.command("Bring archived dead letters back",
-		"Makes letters DEAD again: those that are named, or those that are ARCHIVED and for which all that is given is true.",
-		"  waybill dlq restore 17\n  waybill dlq restore --handler prepare --since 24h")
+	cmd := m.command("Bring archived dead letters back, or give up their replay",
+		"Makes letters DEAD again: those that are named, or those that are ARCHIVED and for which all that is given is true.\n"+
+			"With --give-up it is those that are REPLAYING, whose messages wait, say for a handler that is not in the config any more.",
+		"  waybill dlq restore 17\n  waybill dlq restore --handler prepare --since 24h\n  waybill dlq restore --give-up --handler old-name")
+	cmd.Flags().BoolVar(&m.giveUp, "give-up", false, "those that are REPLAYING: their messages wait for their handler no more")
+	return cmd
 }
 
 func (m *moveCommand) command(short, long, examples string) *cobra.Command {
@@ -96,10 +100,14 @@ type moveRequest struct {
 	Filter  *store.Filter `json:"filter,omitzero"`
 	Why     string        `json:"why,omitzero"`
 	Expires time.Time     `json:"expires,omitzero"`
+	GiveUp  bool          `json:"give_up,omitzero"`
 }
 
 func (m *moveCommand) run(ctx context.Context, args []string) error {
-	request := moveRequest{Why: m.why}
+	request := moveRequest{Why: m.why, GiveUp: m.giveUp}
+	if m.giveUp {
+		m.from = store.Replaying
+	}
 	filter, err := m.which.condition()
 	if err == nil {
 		err = m.out.check()

@@ -80,7 +80,11 @@ func (c *cli) replaySummary(ctx context.Context, a *api, path string, run dashbo
 	if err := printReplay(c.out, format{"table"}, run); err != nil {
 		return err
 	}
-	if run.Problem != "" {
+	switch {
+	case run.Problem == "":
+	case run.State == store.ReplayRunning:
+		fmt.Fprintf(c.out, "\nit tries again: %s\n", run.Problem)
+	default:
 		fmt.Fprintf(c.out, "\nit has paused: %s\n", run.Problem)
 	}
 	for _, state := range []store.ItemState{store.ItemDead, store.ItemSkipped} {

@@ -42,7 +42,7 @@ func stores(t *testing.T) map[string]string {
 func newDesk(t *testing.T, storeLine string, n int) *desk {
 	t.Helper()
 	d := &desk{stand: prepareStand(t, unique(fmt.Sprintf(passing, "main: {driver: embedded}", failingWith))+storeLine)}
-	c := &cli{opts: Options{}, config: d.config, set: []string{"data=" + d.data()}, err: io.Discard}
+	c := &cli{opts: Options{}, config: d.config, set: []string{"data=" + d.data()}, err: io.Discard, level: defaultLevel, format: "text"}
 	c.opts.Kinds = handlers.Builtin()
 	var err error
 	d.api, err = c.reachAPI()
@@ -365,6 +365,32 @@ func TestDLQ(t *testing.T) {
 		code, out, errs = d.run("", "dlq", "restore", "--all", "--yes", "--output", "json")
 		require.Zero(t, code, errs)
 		require.Contains(t, out, `"count": 3`)
+	})
+	t.Run("a replay that nobody takes is given up", func(t *testing.T) {
+		t.Parallel()
+		d := newDesk(t, "", 4)
+		s := d.api.store
+		for id := int64(1); id <= 3; id++ {
+			l, err := s.Letter(t.Context(), id)
+			require.NoError(t, err)
+			require.NoError(t, s.Do(t.Context(), s.MoveLetter(store.Move{ID: id, To: store.Replaying}),
+				s.Requeue(store.DelayedMessage{Handler: l.Handler, Message: l.Message, Content: l.Content})))
+		}
+		leases, err := s.LeaseDue(t.Context(), "work", 1, time.Hour)
+		require.NoError(t, err)
+		require.Len(t, leases, 1)
+		busy := leases[0].Message
+		d.close()
+		code, _, errs := d.run("", "dlq", "restore", "--give-up", "4")
+		require.Equal(t, exitRefused, code)
+		require.Contains(t, errs, "it is DEAD, not REPLAYING")
+		code, out, errs := d.run("", "dlq", "restore", "--give-up", "--handler", "work", "--why", "renamed", "--yes")
+		require.Equal(t, exitPartial, code, errs)
+		require.Contains(t, errs, "its handler has it in hand")
+		require.Equal(t, "restored 2\n", out)
+		_, out, _ = d.run("", "dlq", "ls", "--state", "REPLAYING", "--output", "ndjson")
+		require.Equal(t, 1, strings.Count(out, "\n"))
+		require.Contains(t, out, busy)
 	})
 	t.Run("1-58 a bulk action says how many, and asks", func(t *testing.T) {
 		t.Parallel()

@@ -210,6 +210,7 @@ func delayed(t *testing.T, h Harness) {
 	t.Run("AParkedOneHoldsItsKey", func(t *testing.T) { t.Parallel(); parked(t, h) })
 
 	t.Run("OfAnyLength", func(t *testing.T) { t.Parallel(); long(t, h) })
+	t.Run("AReplayIsWithdrawn", func(t *testing.T) { t.Parallel(); withdrawn(t, h) })
 
 	t.Run("ByTheStoresOwnClock", func(t *testing.T) {
 		t.Parallel()

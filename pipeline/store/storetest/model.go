@@ -126,7 +126,12 @@ func delayedModel(t *testing.T, h Harness) {
 			"requeue": func(r *rapid.T) {
 				outcome(r, func(l store.Lease, known *row) {
 					l.Due = c.Now()
-					do(r, s, s.Requeue(l.DelayedMessage))
+					err := s.Do(t.Context(), s.Requeue(l.DelayedMessage))
+					if known != nil && !known.parked {
+						require.ErrorIs(r, err, store.ErrConflict)
+						return
+					}
+					require.NoError(r, err)
 					switch {
 					case known == nil:
 						q.rows = append(q.rows, &row{name: l.Message, key: l.Key, overtake: l.Overtake, ready: l.Due, due: l.Due})

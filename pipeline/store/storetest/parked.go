@@ -42,7 +42,8 @@ func parked(t *testing.T, h Harness) {
 	// Sent back, it goes first, with what its letter says now.
 	again := waiting(c, "dead", "", 5)
 	again.Content, again.Attempts, again.Rounds, again.Replays = store.Content{Payload: []byte("edited")}, 0, 0, 4
-	do(t, s, s.Requeue(again), s.Requeue(again))
+	do(t, s, s.Requeue(again))
+	require.ErrorIs(t, s.Do(t.Context(), s.Requeue(again)), store.ErrConflict, "it waits already")
 	c.add(5 * time.Second)
 	leases = lease(t, s, 10)
 	require.Equal(t, []string{"dead"}, names(leases))
@@ -53,6 +54,10 @@ func parked(t *testing.T, h Harness) {
 	require.True(t, got.Replay)
 	require.False(t, got.Parked)
 	require.Equal(t, []int{0, 0, 4}, []int{got.Attempts, got.Rounds, got.Replays})
+	again.Payload = []byte("edited again")
+	err = s.Do(t.Context(), s.Requeue(again))
+	require.ErrorIs(t, err, store.ErrConflict, "under lease: it would be lost with what ends it")
+	require.ErrorContains(t, err, "still under way")
 	do(t, s, s.EndDelayed(got))
 	require.Equal(t, []string{"behind"}, names(lease(t, s, 10)))
 
@@ -83,9 +88,55 @@ func parked(t *testing.T, h Harness) {
 	do(t, s, s.Unpark("prepare", "moved"))
 	require.False(t, held("e"))
 	require.False(t, held("f"))
+	// Without a time it is due at once, by the store's clock.
+	soon := waiting(c, "soon", "", 0)
+	soon.Due = time.Time{}
+	kept := waiting(c, "kept", "", 0)
+	kept.Parked = true
+	do(t, s, s.Requeue(soon), s.Delay(kept))
+	kept.Due = time.Time{}
+	do(t, s, s.Requeue(kept))
+	leases = lease(t, s, 10)
+	require.ElementsMatch(t, []string{"soon", "kept"}, names(leases))
+	for _, l := range leases {
+		require.Equal(t, c.Now(), l.Due)
+	}
 
 	// A letter that held no key comes as it is, behind those of its key.
 	do(t, s, s.Requeue(waiting(c, "other", "a", 0)))
 	require.Empty(t, lease(t, s, 10), "behind one that is under lease")
 	require.True(t, held("a"))
+}
+
+// withdrawn: the message of a letter whose replay is given up.
+func withdrawn(t *testing.T, h Harness) {
+	s, c := h.fresh(t)
+	l := letter(1)
+	m := waiting(c, l.Message, "a", 0)
+	do(t, s, s.Requeue(m), s.Delay(waiting(c, "behind", "a", 0)))
+	do(t, s, s.Withdraw(l), s.Withdraw(l))
+	leases := lease(t, s, 10)
+	require.Equal(t, []string{"behind"}, names(leases), "the next of its key goes, and it does not")
+	do(t, s, s.EndDelayed(leases[0]))
+
+	do(t, s, s.Requeue(m))
+	held := lease(t, s, 10)[0]
+	require.ErrorIs(t, s.Do(t.Context(), s.Withdraw(l)), store.ErrConflict, "it runs")
+	c.add(ttl)
+	do(t, s, s.Withdraw(l)) // who had it is gone
+	require.ErrorIs(t, s.Do(t.Context(), s.EndDelayed(held)), store.ErrStaleToken)
+
+	// What is no replay stays, and of letters that share an id the other's.
+	do(t, s, s.Delay(m), s.Withdraw(l))
+	leases = lease(t, s, 10)
+	require.Equal(t, []string{l.Message}, names(leases))
+	do(t, s, s.EndDelayed(leases[0]))
+	l.ID = 7
+	other, own := m, m
+	other.Copy, own.Copy = "letter/8", "letter/7"
+	do(t, s, s.Requeue(other), s.Requeue(own), s.Withdraw(l))
+	left, err := s.DelayedMessages(t.Context(), "prepare", 0, 10)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Equal(t, "letter/8", left[0].Copy)
 }

@@ -235,6 +235,52 @@ func replays(t *testing.T, h Harness) {
 		require.ErrorIs(t, err, store.ErrNotFound)
 	})
 
+	t.Run("WhatWasPublishedIsNotedAllTheSame", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		bury(t, s, letter(1), letter(2))
+		l := startReplay(t, s)
+		next, err := s.NextItems(t.Context(), l, 2)
+		require.NoError(t, err)
+		_, err = s.MoveReplay(t.Context(), store.ReplayMove{ID: l.ID, To: store.ReplayCancelled})
+		require.NoError(t, err)
+		first := next[0].ReplayItem
+		first.State = store.ItemCompleted
+		do(t, s, s.AdvanceReplay(l, []store.ReplayItem{first}))
+		require.Equal(t, [5]int64{1, 0, 1, 0, 0}, counts(follow(t, s, l)))
+		require.ErrorIs(t, s.Do(t.Context(), s.AdvanceReplay(l, []store.ReplayItem{first})), store.ErrStaleToken, "once")
+		second := next[1].ReplayItem
+		second.State = store.ItemSent
+		require.ErrorIs(t, s.Do(t.Context(), s.AdvanceReplay(l, []store.ReplayItem{second})), store.ErrStaleToken)
+	})
+
+	t.Run("TellsWhyItDoesNotGoOn", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		bury(t, s, letter(1), letter(2))
+		l := startReplay(t, s)
+		again := func() {
+			require.NoError(t, s.ReleaseReplay(t.Context(), l))
+			next, ok, err := s.LeaseReplay(t.Context(), ttl)
+			require.NoError(t, err)
+			require.True(t, ok)
+			l = next
+		}
+		l.Problem = "no broker"
+		again()
+		require.Equal(t, "no broker", l.Problem)
+		again()
+		require.Equal(t, "no broker", l.Problem)
+		do(t, s, sending(t, s, l, 1)...)
+		require.Empty(t, follow(t, s, l).Problem, "it goes on")
+
+		_, err := s.MoveReplay(t.Context(), store.ReplayMove{ID: l.ID, To: store.ReplayPaused, Problem: "3 died"})
+		require.NoError(t, err)
+		l.Problem = "no broker"
+		again()
+		require.Equal(t, "3 died", l.Problem, "which is why it does not go on")
+	})
+
 	t.Run("OneHolderAtATime", func(t *testing.T) {
 		t.Parallel()
 		s, c := h.fresh(t)

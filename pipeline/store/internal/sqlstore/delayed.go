@@ -25,24 +25,27 @@ ON CONFLICT (handler, message, copy) DO NOTHING`
 
 // Delay implements store.Delayed.
 func (s *Store) Delay(m store.DelayedMessage) pipeline.Write {
-	return s.write("delay message", func(tx Tx) error { return s.put(tx, m) })
+	return s.write("delay message", func(tx Tx) error {
+		_, err := s.put(tx, m)
+		return err
+	})
 }
 
-// put inserts a message at the end of its key.
-func (s *Store) put(tx Tx, m store.DelayedMessage) error {
+// put inserts a message at the end of its key, unless it is there, and returns
+// how many rows that are.
+func (s *Store) put(tx Tx, m store.DelayedMessage) (int64, error) {
 	headers, err := encodeHeaders(m.Headers)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	blocked, err := s.behind(tx, m)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = tx.Exec(insertDelayed, m.Handler, indexed(m.Message), indexed(m.Copy), m.Topic, int64(m.Partition), m.Offset,
+	return tx.Exec(insertDelayed, m.Handler, indexed(m.Message), indexed(m.Copy), m.Topic, int64(m.Partition), m.Offset,
 		indexed(m.Key), micros(m.Due), ready(m), truth(blocked), m.Attempts, m.Rounds, micros(m.First), string(m.Reason),
 		show(m.Error), truth(m.Overtake), truth(m.Parked), truth(m.Replay), m.Replays, m.Letter, headers, bytesOf(m.Payload),
 		long(m.Message), long(m.Key))
-	return err
 }
 
 // ready is when m can be leased. A parked one is out of reach.

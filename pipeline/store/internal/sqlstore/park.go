@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"fmt"
+
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
@@ -17,6 +19,11 @@ func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
 		if err != nil {
 			return err
 		}
+		if m.Due.IsZero() {
+			if m.Due, err = s.clock(tx); err != nil {
+				return err
+			}
+		}
 		n, err := tx.Exec(`UPDATE delayed SET parked = 0, replay = 1, due_at = $3, ready_at = $3, attempts = $4, rounds = $5, first_at = $6,
 			reason = $7, error = $8, replays = $9, letter = $10, headers = $11, payload = $12
 			WHERE parked = 1 AND id = (SELECT max(id) FROM delayed WHERE handler = $1 AND message = $2 AND parked = 1)`,
@@ -25,10 +32,14 @@ func (s *Store) Requeue(m store.DelayedMessage) pipeline.Write {
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return s.put(tx, m)
+		if n > 0 {
+			return s.unpark(tx, m.Handler, m.Message)
 		}
-		return s.unpark(tx, m.Handler, m.Message)
+		n, err = s.put(tx, m)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%w: its message is still under way: replay it when that has ended", store.ErrConflict)
+		}
+		return err
 	})
 }
 
@@ -65,4 +76,35 @@ func (s *Store) remove(tx Tx, m store.DelayedMessage) error {
 		return err
 	}
 	return letGo(tx, m)
+}
+
+// Withdraw implements store.Delayed.
+func (s *Store) Withdraw(l store.DeadLetter) pipeline.Write {
+	return s.write("withdraw replayed message", func(tx Tx) error {
+		m := store.DelayedMessage{Handler: l.Handler}
+		var overtake int64
+		found, err := one(tx, `SELECT id, msg_key, overtake FROM delayed WHERE handler = $1 AND message = $2 AND letter = $3 AND replay = 1
+			ORDER BY id LIMIT 1`, []any{&m.ID, &m.Key, &overtake}, l.Handler, indexed(l.Message), l.ID)
+		if err != nil || !found {
+			return err
+		}
+		m.Key, m.Overtake = decodeText(m.Key), overtake == 1
+		if ordered(m) {
+			if err := s.lock(tx, m); err != nil {
+				return err
+			}
+		}
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		n, err := tx.Exec("DELETE FROM delayed WHERE id = $1 AND parked = 0 AND (token = '' OR ready_at <= $2)", m.ID, micros(now))
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%w: its handler has it in hand: ask again when that has ended", store.ErrConflict)
+		}
+		if err != nil || !ordered(m) {
+			return err
+		}
+		return letGo(tx, m)
+	})
 }

@@ -36,7 +36,8 @@ func (s *Store) LeaseReplay(ctx context.Context, ttl time.Duration) (l store.Rep
 // ReleaseReplay implements store.Replays.
 func (s *Store) ReleaseReplay(ctx context.Context, l store.ReplayLease) error {
 	return s.update(ctx, "release replay", func(tx Tx) error {
-		_, err := tx.Exec("UPDATE replay_run SET token = '', until = 0 WHERE id = $1 AND token = $2", l.ID, l.Token)
+		_, err := tx.Exec(`UPDATE replay_run SET token = '', until = 0, problem = CASE state WHEN 'running' THEN $3 ELSE problem END
+			WHERE id = $1 AND token = $2`, l.ID, l.Token, show(l.Problem))
 		return err
 	})
 }
@@ -143,7 +144,8 @@ func (s *Store) AdvanceReplay(l store.ReplayLease, items []store.ReplayItem) pip
 			return err
 		}
 		advanced, err := tx.Exec(`UPDATE replay_run SET reached = reached + $4, sent = sent + $5, completed = completed + $6, skipped = skipped + $7,
-				changed_at = $8 WHERE id = $1 AND token = $2 AND state = 'running' AND reached = $3`,
+				changed_at = $8, problem = CASE state WHEN 'running' THEN '' ELSE problem END
+			WHERE id = $1 AND token = $2 AND reached = $3 AND (state = 'running' OR $5 = 0)`,
 			l.ID, l.Token, items[0].Place-1, len(items), counts[store.ItemSent], counts[store.ItemCompleted], counts[store.ItemSkipped], micros(now))
 		if err == nil && advanced == 0 {
 			err = store.ErrStaleToken
