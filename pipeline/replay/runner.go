@@ -137,7 +137,7 @@ func (r *Runner) carry(ctx context.Context, lease store.ReplayLease) {
 		log.Warn("replay is somebody else's now")
 		return
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // a stop is no problem of the replay
 		r.failed(ctx, "replay", err)
 		run.lease.Problem = err.Error()
 		_ = pause(ctx, lookEvery) // nobody takes it meanwhile

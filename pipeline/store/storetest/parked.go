@@ -133,10 +133,11 @@ func withdrawn(t *testing.T, h Harness) {
 	do(t, s, s.EndDelayed(leases[0]))
 	l.ID = 7
 	other, own := m, m
-	other.Copy, own.Copy = "letter/8", "letter/7"
+	other.Copy, own.Copy = "replay/1/8", "replay/1/7"
+	other.Letter, own.Letter = 8, 7
 	do(t, s, s.Requeue(other), s.Requeue(own), s.Withdraw(l))
 	left, err := s.DelayedMessages(t.Context(), "prepare", 0, 10)
 	require.NoError(t, err)
 	require.Len(t, left, 1)
-	require.Equal(t, "letter/8", left[0].Copy)
+	require.Equal(t, int64(8), left[0].Letter)
 }
