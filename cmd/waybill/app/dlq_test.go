@@ -42,7 +42,7 @@ func stores(t *testing.T) map[string]string {
 func newDesk(t *testing.T, storeLine string, n int) *desk {
 	t.Helper()
 	d := &desk{stand: prepareStand(t, unique(fmt.Sprintf(passing, "main: {driver: embedded}", failingWith))+storeLine)}
-	c := &cli{opts: Options{}, config: d.config, set: []string{"data=" + d.data()}, err: io.Discard}
+	c := &cli{opts: Options{}, config: d.config, set: []string{"data=" + d.data()}, err: io.Discard, level: defaultLevel, format: "text"}
 	c.opts.Kinds = handlers.Builtin()
 	var err error
 	d.api, err = c.reachAPI()
