@@ -270,6 +270,24 @@ func TestLetters_API(t *testing.T) {
 				d.ask(http.MethodPut, path+"/content", `{"version":2,"payload":"`+"\xff"+`"}`, http.StatusUnprocessableEntity, nil)
 			})
 
+			t.Run("an edit keeps each byte that was sent, or refuses it", func(t *testing.T) {
+				t.Parallel()
+				d := newDesk(t, isolated(t, line), 1)
+				path := fmt.Sprintf("/%d", d.id("m-0"))
+				d.ask(http.MethodPut, path+"/content", `{"version":1,"payload":"a\ud800b"}`, http.StatusUnprocessableEntity, nil)
+				d.ask(http.MethodPut, path+"/content", `{"version":1,"payload":"x","headers":{"a\udc00":"b"}}`, http.StatusUnprocessableEntity, nil)
+				d.ask(http.MethodPut, path+"/content", `{"version":1,"payload":"x","payload":"y"}`, http.StatusUnprocessableEntity, nil)
+				headers := func(edit string) map[string]string {
+					d.ask(http.MethodPut, path+"/content", edit, http.StatusOK, nil)
+					var l dashboard.Letter
+					d.ask(http.MethodGet, path, "", http.StatusOK, &l)
+					return l.Content.Content().Headers
+				}
+				require.Equal(t, map[string]string{"tenant": "t0"}, headers(`{"version":1,"payload":"\ud83d\ude00"}`), "nobody said that they are to go")
+				require.Equal(t, map[string]string{"\xff": "\x00"}, headers(`{"version":2,"payload":"x","headers_base64":[{"name":"/w==","value":"AA=="}]}`))
+				require.Empty(t, headers(`{"version":3,"payload":"x","headers":{}}`))
+			})
+
 			t.Run("1-W10 letters go when their time is up", func(t *testing.T) {
 				t.Parallel()
 				d := newDesk(t, isolated(t, line), 2)
@@ -397,6 +415,10 @@ func TestDLQ(t *testing.T) {
 		code, _, errs = d.run("", "dlq", "edit", "1", "--set", "/n=two", "--yes")
 		require.Equal(t, exitUsage, code)
 		require.Contains(t, errs, "is not JSON")
+		code, _, errs = d.run("", "dlq", "edit", "1", "--drop-header", "tenant", "--yes")
+		require.Zero(t, code, errs)
+		_, out, _ = d.run("", "dlq", "show", "1")
+		require.NotContains(t, out, "header", "the last one, too, can go")
 		code, _, errs = d.run("n\n", "dlq", "edit", "1", "--file", "-")
 		require.Equal(t, exitRefused, code, errs)
 	})
