@@ -33,7 +33,7 @@ const (
 
 func (l letters) registerFiles(api huma.API, opts Options) {
 	huma.Register(api, huma.Operation{
-		OperationID: "export-dead-letters", Method: http.MethodGet, Path: lettersPath + "/export", Summary: "Dead letters as CloudEvents, newest first",
+		OperationID: "export-dead-letters", Method: http.MethodGet, Path: lettersPath + "/export", Summary: "Dead letters as CloudEvents, oldest first",
 		Description: "One CloudEvents 1.0 event a line. data_base64 is the payload, byte for byte; the attributes dl… say what happened. " +
 			"A last line {\"error\": …} says that the export did not come to its end.",
 		Errors: storeErrors,
@@ -64,8 +64,10 @@ func (l letters) registerFiles(api huma.API, opts Options) {
 
 type exportInput struct{ LetterCondition }
 
+// page reads the oldest first: imported in that order, letters of a key keep
+// theirs where the broker has no offsets.
 func (l letters) page(ctx context.Context, filter store.Filter, cursor string) (store.LetterPage, error) {
-	return l.store.Letters(ctx, store.LetterQuery{Filter: filter, Limit: fileChunk, Cursor: cursor})
+	return l.store.Letters(ctx, store.LetterQuery{Filter: filter, Limit: fileChunk, Cursor: cursor, Oldest: true})
 }
 
 // export writes the page and all that follow it.

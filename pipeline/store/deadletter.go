@@ -93,7 +93,7 @@ type DeadLetters interface {
 	// Letter returns one letter.
 	Letter(ctx context.Context, id int64) (DeadLetter, error)
 
-	// Letters returns a page of those that match, newest first.
+	// Letters returns a page of those that match, newest first unless q says so.
 	Letters(ctx context.Context, q LetterQuery) (LetterPage, error)
 
 	// CountLetters returns how many match.
@@ -147,10 +147,11 @@ type LetterQuery struct {
 	Limit  int    // default DefaultPage, at most MaxPage
 	Cursor string // of the page before; "": the first page
 	Bare   bool   // without Payload, Headers and Stack
+	Oldest bool   // oldest first
 }
 
 // LetterPage is an answer to it. What is buried while somebody turns pages
-// appears on none of the later ones.
+// appears on none of the later ones, or, oldest first, on the last.
 type LetterPage struct {
 	Letters []DeadLetter
 	Next    string // the cursor of the next page; "": this is the last

@@ -126,6 +126,27 @@ func deadLetters(t *testing.T, h Harness) {
 		require.Equal(t, int64(3), n)
 	})
 
+	t.Run("PagesOldestFirst", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		for n := range 5 {
+			do(t, s, s.Bury(letter(n)))
+		}
+		q := store.LetterQuery{Limit: 3, Oldest: true, Filter: store.Not(store.Is(store.FieldMessage, "m-1"))}
+		page, err := s.Letters(t.Context(), q)
+		require.NoError(t, err)
+		do(t, s, s.Bury(letter(5)))
+		q.Cursor = page.Next
+		rest, err := s.Letters(t.Context(), q)
+		require.NoError(t, err)
+		require.Empty(t, rest.Next)
+		var got []string
+		for _, l := range append(page.Letters, rest.Letters...) {
+			got = append(got, l.Message)
+		}
+		require.Equal(t, []string{"m-0", "m-2", "m-3", "m-4", "m-5"}, got)
+	})
+
 	t.Run("PagesNewestFirst", func(t *testing.T) {
 		t.Parallel()
 		s, _ := h.fresh(t)

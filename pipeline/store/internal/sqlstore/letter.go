@@ -116,11 +116,18 @@ func (s *Store) Letter(ctx context.Context, id int64) (l store.DeadLetter, err e
 func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.LetterPage, err error) {
 	const what = "list dead letters"
 	size := store.PageSize(q.Limit)
-	before, err := cursor(q.Cursor)
+	from, err := cursor(q.Cursor)
 	if err != nil {
 		return page, wrap(what, err)
 	}
-	where, args, err := s.where(letterColumns, q.Filter, before, size+1)
+	order := "WHERE id < $1 AND %s ORDER BY id DESC LIMIT $2"
+	if q.Oldest {
+		order = "WHERE id > $1 AND %s ORDER BY id LIMIT $2"
+		if q.Cursor == "" {
+			from = 0
+		}
+	}
+	where, args, err := s.where(letterColumns, q.Filter, from, size+1)
 	if err != nil {
 		return page, wrap(what, err)
 	}
@@ -128,7 +135,7 @@ func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.Le
 	if q.Bare {
 		query = bareLetter
 	}
-	err = s.view(ctx, what, query+"WHERE id < $1 AND "+where+" ORDER BY id DESC LIMIT $2", func(scan func(...any) error) error {
+	err = s.view(ctx, what, query+fmt.Sprintf(order, where), func(scan func(...any) error) error {
 		l, err := scanLetter(scan)
 		page.Letters = append(page.Letters, l)
 		return err
@@ -140,7 +147,7 @@ func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.Le
 	return page, err
 }
 
-// cursor returns the id before which a page begins.
+// cursor returns the id behind which a page begins, newest first.
 func cursor(text string) (int64, error) {
 	if text == "" {
 		return 1<<63 - 1, nil
