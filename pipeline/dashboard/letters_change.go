@@ -20,7 +20,7 @@ func (l letters) registerChanges(api huma.API) {
 		OperationID: "edit-dead-letter", Method: http.MethodPut, Path: lettersPath + "/{id}/content", Summary: "Replace its content",
 		Description: "The first edit keeps the original. version is the one that was looked at: 409 if the letter was changed since, or is not DEAD. " +
 			"Without headers and headers_base64 the headers stay as they are; {} removes them.",
-		Errors:      storeErrors, MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
+		Errors: storeErrors, MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
 	}, answering(l.edit))
 	huma.Register(api, huma.Operation{
 		OperationID: "note-dead-letter", Method: http.MethodPut, Path: lettersPath + "/{id}/note", Summary: "Say something about it",

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
@@ -189,41 +187,8 @@ func parseEvent(line []byte) (store.DeadLetter, error) {
 // importSome buries letters that are not there, in one transaction, and
 // returns how many.
 func (l letters) importSome(ctx context.Context, entry store.AuditEntry, chunk []store.DeadLetter) (int, error) {
-	var writes []pipeline.Write
-	for _, letter := range chunk {
-		known, err := l.known(ctx, letter)
-		if err != nil {
-			return 0, err
-		}
-		if !known {
-			writes = append(writes, l.store.Bury(letter))
-		}
-	}
-	if len(writes) == 0 {
-		return 0, nil
-	}
-	entry.Count = len(writes)
-	return entry.Count, l.store.Do(ctx, append(writes, l.store.Record(entry))...)
+	return l.store.ImportLetters(ctx, chunk, func(fresh int) []pipeline.Write {
+		entry.Count = fresh
+		return []pipeline.Write{l.store.Record(entry)}
+	})
 }
-
-// known reports whether there is a letter of this message and handler. Of
-// messages that share an id each is asked for by its copy.
-func (l letters) known(ctx context.Context, letter store.DeadLetter) (bool, error) {
-	if !isText(letter.Message) || !isText(letter.Handler) {
-		return false, nil // no filter finds it; its copy does, when it is buried
-	}
-	page, err := l.store.Letters(ctx, store.LetterQuery{Bare: true, Limit: store.MaxPage, Filter: store.And(
-		store.Is(store.FieldMessage, letter.Message), store.Is(store.FieldHandler, letter.Handler))})
-	if err != nil {
-		return false, err
-	}
-	shared := letter.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent
-	for _, there := range page.Letters {
-		if !shared || there.Copy == letter.Copy {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }

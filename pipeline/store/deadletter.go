@@ -64,6 +64,12 @@ type DeadLetters interface {
 	// they are. ErrInvalid: Handler, Message or Copy is missing.
 	Bury(l DeadLetter) pipeline.Write
 
+	// ImportLetters buries those of letters of whose message and handler there is
+	// no letter, all in one transaction, and returns how many. What is there
+	// stays as it is. with returns what belongs to it, to be made in the same
+	// transaction; it is not called where none is new, and may be called again.
+	ImportLetters(ctx context.Context, letters []DeadLetter, with func(fresh int) []pipeline.Write) (int, error)
+
 	// MoveLetter changes the state of one letter.
 	MoveLetter(m Move) pipeline.Write
 

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +125,67 @@ func deadLetters(t *testing.T, h Harness) {
 		n, err = s.CountLetters(t.Context(), store.Filter{})
 		require.NoError(t, err)
 		require.Equal(t, int64(3), n)
+	})
+
+	t.Run("AnImportBuriesOnlyWhatIsNotThere", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		was := bury(t, s, letter(1))[0]
+		news := func(n int) (all []store.DeadLetter) { // of each message two deaths
+			for i := range n {
+				for _, death := range []string{"import", "of another death"} {
+					l := letter(i)
+					l.Copy, l.Error = death, death
+					all = append(all, l)
+				}
+			}
+			return all
+		}
+		told := func(n int) []pipeline.Write {
+			return []pipeline.Write{s.Record(store.AuditEntry{Actor: "ada", Action: "import", Count: n})}
+		}
+		var total atomic.Int64
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				n, err := s.ImportLetters(ctx, news(10), told)
+				if err != nil {
+					t.Error(err)
+				}
+				total.Add(int64(n))
+			})
+		}
+		wg.Wait()
+		require.Equal(t, int64(9), total.Load())
+		page, err := s.Letters(t.Context(), store.LetterQuery{})
+		require.NoError(t, err)
+		require.Len(t, page.Letters, 10)
+		for _, l := range page.Letters {
+			if l.Message == was.Message {
+				require.Equal(t, was, l)
+				continue
+			}
+			require.Equal(t, "import", l.Error, "the first of two in a file")
+			require.Equal(t, 1, l.Deaths)
+		}
+		count := 0
+		for _, e := range entries(t, s, store.AuditQuery{}) {
+			count += e.Count
+		}
+		require.Equal(t, 9, count)
+		twins := []store.DeadLetter{letter(20), letter(20)}
+		for i := range twins {
+			twins[i].Headers[pipeline.MetaIDSource], twins[i].Copy = pipeline.IDSourceContent, fmt.Sprint(i)
+		}
+		n, err := s.ImportLetters(t.Context(), append(twins, twins...), told)
+		require.NoError(t, err)
+		require.Equal(t, 2, n, "they only share an id")
+		do(t, s, s.Bury(twins[0]))
+		_, err = s.ImportLetters(t.Context(), []store.DeadLetter{letter(30), {}}, told)
+		require.ErrorIs(t, err, store.ErrInvalid)
+		n64, err := s.CountLetters(t.Context(), store.Filter{})
+		require.NoError(t, err)
+		require.Equal(t, int64(12), n64)
 	})
 
 	t.Run("PagesOldestFirst", func(t *testing.T) {
