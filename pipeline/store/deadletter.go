@@ -77,9 +77,10 @@ type DeadLetters interface {
 	// there is one that is Dead or Replaying.
 	CloseLetter(handler, message string) pipeline.Write
 
-	// MoveLetters changes the state of up to m.Limit letters that are in m.From
-	// and match, oldest first, and returns how many it changed. Fewer than
-	// Limit: there are no more.
+	// MoveLetters changes the state of the letters that are in m.From and match
+	// at this moment, oldest first, m.Limit a transaction, and returns how many it
+	// changed, also with an error. One that has left m.From meanwhile stays as it
+	// is.
 	MoveLetters(ctx context.Context, m MoveAll) (int, error)
 
 	// EditLetter replaces the content of a Dead letter that still has this
@@ -138,10 +139,10 @@ type MoveAll struct {
 	From    State
 	To      State
 	Expires time.Time // as in Move
-	Limit   int       // at most MaxPage, which is also the default
+	Limit   int       // letters a transaction; at most MaxPage, which is also the default
 
-	// With returns what belongs to the change, to be made in its transaction. It
-	// is given the letters that were moved, without Payload, Headers and Stack,
+	// With returns what belongs to the change, to be made in each of its
+	// transactions. It is given the letters that were moved, without Payload, Headers and Stack,
 	// in no order, and is not called where there are none. It may be called
 	// again for the same ones. Nil: nothing does.
 	With func(moved []DeadLetter) []pipeline.Write

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -316,11 +317,17 @@ func deadLetters(t *testing.T, h Harness) {
 			do(t, s, s.Bury(letter(n)))
 		}
 		m := store.MoveAll{Filter: store.Is(store.FieldFingerprint, "f-1"), From: store.Dead, To: store.Archived, Limit: 5}
-		for _, want := range []int{5, 2, 0} {
+		var chunks []int
+		m.With = func(moved []store.DeadLetter) []pipeline.Write {
+			chunks = append(chunks, len(moved))
+			return nil
+		}
+		for _, want := range []int{7, 0} {
 			n, err := s.MoveLetters(t.Context(), m)
 			require.NoError(t, err)
 			require.Equal(t, want, n)
 		}
+		require.Equal(t, []int{5, 2}, chunks)
 		n, err := s.CountLetters(t.Context(), store.Is(store.FieldState, string(store.Archived)))
 		require.NoError(t, err)
 		require.Equal(t, int64(7), n)
@@ -331,6 +338,33 @@ func deadLetters(t *testing.T, h Harness) {
 		require.Equal(t, 4, moved, "0, 2, 3 and 5: none that came after")
 		_, err = s.MoveLetters(t.Context(), store.MoveAll{From: store.Archived, To: store.Replaying})
 		require.ErrorIs(t, err, store.ErrConflict)
+	})
+
+	t.Run("AMoveTakesWhatMatchedWhenItBegan", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		letters := bury(t, s, letter(1), letter(2), letter(3), letter(4))
+		broken := errors.New("broken")
+		m := store.MoveAll{From: store.Dead, To: store.Archived, Limit: 1}
+		m.With = func(moved []store.DeadLetter) []pipeline.Write {
+			switch moved[0].ID {
+			case letters[0].ID: // meanwhile one more dies, and the next comes back to life
+				return []pipeline.Write{s.Bury(letter(5)), s.CloseLetter(letters[1].Handler, letters[1].Message)}
+			case letters[3].ID:
+				return []pipeline.Write{func(any) error { return broken }}
+			}
+			return nil
+		}
+		n, err := s.MoveLetters(t.Context(), m)
+		require.ErrorIs(t, err, broken)
+		require.Equal(t, 2, n, "what was done before the fault is told")
+		page, err := s.Letters(t.Context(), store.LetterQuery{Oldest: true})
+		require.NoError(t, err)
+		var got []store.State
+		for _, l := range page.Letters {
+			got = append(got, l.State)
+		}
+		require.Equal(t, []store.State{store.Archived, store.Completed, store.Archived, store.Dead, store.Dead}, got)
 	})
 
 	t.Run("SuccessClosesTheLetter", func(t *testing.T) {

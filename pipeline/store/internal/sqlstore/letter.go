@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -172,41 +173,68 @@ func refused(tx Tx, id int64) error {
 	return fmt.Errorf("%w: it is %s, in version %d: look at it again", store.ErrConflict, state, version)
 }
 
-// MoveLetters implements store.DeadLetters.
+// MoveLetters implements store.DeadLetters. A reader finds them, which may take
+// a look at each letter: SQLite's one writer has better to do.
 func (s *Store) MoveLetters(ctx context.Context, m store.MoveAll) (n int, err error) {
 	what := fmt.Sprintf("move dead letters to %s", m.To)
 	if !store.CanMove(m.From, m.To) {
 		return 0, fmt.Errorf("%s: %w: not from %s", what, store.ErrConflict, m.From)
 	}
+	where, args, err := s.where(letterColumns, m.Filter, string(m.From), upTo(m.UpTo))
+	if err != nil {
+		return 0, wrap(what, err)
+	}
+	var ids []int64
+	err = s.view(ctx, what, "SELECT id FROM dead_letter WHERE state = $1 AND id <= $2 AND "+where+" ORDER BY id", func(scan func(...any) error) error {
+		var id int64
+		err := scan(&id)
+		ids = append(ids, id)
+		return err
+	}, args...)
+	if err != nil {
+		return 0, err
+	}
+	for chunk := range slices.Chunk(ids, limit(m.Limit)) {
+		moved, err := s.moveSome(ctx, what, m, chunk)
+		if err != nil {
+			return n, err
+		}
+		n += moved
+	}
+	return n, nil
+}
+
+// moveSome moves those of the letters that are still in m.From, in one
+// transaction.
+func (s *Store) moveSome(ctx context.Context, what string, m store.MoveAll, ids []int64) (int, error) {
 	var moved []store.DeadLetter
-	err = s.update(ctx, what, func(tx Tx) error {
+	err := s.update(ctx, what, func(tx Tx) error {
 		moved = nil
 		now, err := s.clock(tx)
 		if err != nil {
 			return err
 		}
-		where, args, err := s.where(letterColumns, m.Filter, string(m.To), micros(now), expires(m.To, m.Expires),
-			truth(m.To == store.Replaying), string(m.From), limit(m.Limit), upTo(m.UpTo))
-		if err != nil {
-			return err
-		}
-		// The state is asked for again: another transaction may have been first.
 		err = tx.Query(`UPDATE dead_letter SET state = $1, version = version + 1, changed_at = $2, expires_at = $3, replays = replays + $4
-			WHERE state = $5 AND id IN (SELECT id FROM dead_letter WHERE state = $5 AND id <= $7 AND `+where+` ORDER BY id LIMIT $6)
-			RETURNING `+bareFields, func(scan func(...any) error) error {
+			WHERE state = $5 AND id IN (`+listed(ids)+`) RETURNING `+bareFields, func(scan func(...any) error) error {
 			l, err := scanLetter(scan)
 			moved = append(moved, l)
 			return err
-		}, args...)
+		}, string(m.To), micros(now), expires(m.To, m.Expires), truth(m.To == store.Replaying), string(m.From))
 		if err != nil || m.With == nil || len(moved) == 0 {
 			return err
 		}
 		return all(tx, m.With(moved))
 	})
-	if err != nil {
-		return 0, err
+	return len(moved), err
+}
+
+// listed writes ids for IN.
+func listed(ids []int64) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
 	}
-	return len(moved), nil
+	return strings.Join(texts, ", ")
 }
 
 // upTo is the newest id that is meant.
