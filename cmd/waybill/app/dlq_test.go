@@ -159,7 +159,7 @@ func TestLetters_API(t *testing.T) {
 				} {
 					require.Equal(t, want, d.messages(strings.ReplaceAll(query, " ", "%20")), query)
 				}
-				for _, query := range []string{`?filter={"field":"colour"}`, `?filter={"colour":1}`, "?pointer=id", "?since=yesterday", "?cursor=???", "?state=GONE"} {
+				for _, query := range []string{`?filter={"field":"colour"}`, `?filter={"colour":1}`, "?pointer=id", "?since=yesterday", "?cursor=???", "?state=GONE", "?reason=nonsense"} {
 					d.ask(http.MethodGet, query, "", http.StatusUnprocessableEntity, nil)
 				}
 			})
@@ -437,6 +437,24 @@ func TestDLQ(t *testing.T) {
 		require.Equal(t, 2, strings.Count(out, "\n"), out)
 		_, out, _ = d.run("", "dlq", "show", "1")
 		require.Contains(t, out, "customer called")
+	})
+	t.Run("what no letter has is wrong usage, as is what the API cannot do", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 1)
+		for _, line := range []string{
+			"ls --state dead", "ls --reason nonsense", "ls --parked yes", "archive --state gone --yes", "export --state dead",
+			"groups --since 24h", "groups --key k0", "groups --by colour",
+			"replay 1 --yes --detach --ramp 0", "replay 1 --yes --detach --to nowhere", "replay 1 --yes --detach --transform 1+",
+		} {
+			code, out, errs := d.run("", append([]string{"dlq"}, strings.Fields(line)...)...)
+			require.Equal(t, exitUsage, code, "%s: %s%s", line, out, errs)
+		}
+		code, out, errs := d.run("", "dlq", "groups", "--handler", "work")
+		require.Zero(t, code, errs)
+		require.Contains(t, out, "f0")
+		code, out, errs = d.run("", "dlq", "groups", "--handler", "nobody", "--by", "header:tenant", "--output", "ndjson")
+		require.Zero(t, code, errs)
+		require.Empty(t, out)
 	})
 	t.Run("a store that cannot be reached is exit code 3, nonsense 2", func(t *testing.T) {
 		t.Parallel()
