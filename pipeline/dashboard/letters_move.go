@@ -35,6 +35,7 @@ func (l letters) registerMoves(api huma.API) {
 type Which struct {
 	IDs    []int64       `json:"ids,omitempty" maxItems:"1000" doc:"these letters"`
 	Filter *store.Filter `json:"filter,omitempty" doc:"or those that match; {} matches all"`
+	UpTo   int64         `json:"up_to,omitempty" doc:"with filter: the newest letter's id that is meant, so that who comes meanwhile is not; default: all"`
 	Why    string        `json:"why,omitempty" doc:"for the audit log"`
 }
 
@@ -125,7 +126,7 @@ func (l letters) moveOne(ctx context.Context, m movement, entry store.AuditEntry
 // moveMatching changes those that match at this moment, a chunk a transaction.
 func (l letters) moveMatching(ctx context.Context, m movement, entry store.AuditEntry) (*movedOutput, error) {
 	n, err := l.store.MoveLetters(ctx, store.MoveAll{
-		Filter: *m.Filter, From: m.from, To: m.to, Expires: m.expires, Limit: moveChunk,
+		Filter: *m.Filter, UpTo: m.UpTo, From: m.from, To: m.to, Expires: m.expires, Limit: moveChunk,
 		With: func(moved []store.DeadLetter) []pipeline.Write {
 			entry.Count = len(moved)
 			writes := []pipeline.Write{l.store.Record(entry)}

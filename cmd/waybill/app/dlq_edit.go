@@ -94,7 +94,7 @@ func (e *editCommand) run(ctx context.Context, a *api, id int64) error {
 		return nil
 	}
 	fmt.Fprint(e.err, diff)
-	if err := e.agree(fmt.Sprintf("change dead letter %d?", id), e.yes); err != nil {
+	if err := e.agree(ctx, fmt.Sprintf("change dead letter %d?", id), e.yes); err != nil {
 		return err
 	}
 	request := struct {

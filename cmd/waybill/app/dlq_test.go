@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -438,6 +439,30 @@ func TestDLQ(t *testing.T) {
 		_, out, _ = d.run("", "dlq", "show", "1")
 		require.Contains(t, out, "customer called")
 	})
+	t.Run("a question ends with the first interrupt, and is not asked where nobody is", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 1)
+		args := []string{"dlq", "archive", "--all", "--config", d.config, "--set", "data=" + d.data()}
+		ctx, interrupt := context.WithCancel(t.Context())
+		pipe, answer := io.Pipe()
+		var out, told syncBuffer
+		ended := make(chan int)
+		go func() {
+			ended <- execute(ctx, ctx, &interrupts{}, Options{Kinds: handlers.Builtin()}, args, pipe, &out, &told)
+		}()
+		d.eventually(func() bool { return strings.Contains(told.String(), "archive 1 dead letters?") }, "it asks")
+		interrupt()
+		require.Equal(t, exitRefused, <-ended, told.String())
+		require.NoError(t, answer.Close())
+
+		read, write, err := os.Pipe()
+		require.NoError(t, err)
+		defer read.Close()
+		defer write.Close() // who would read it would wait
+		code := execute(t.Context(), t.Context(), &interrupts{}, Options{Kinds: handlers.Builtin()}, args, read, &out, &told)
+		require.Equal(t, exitUsage, code, told.String())
+		require.Contains(t, told.String(), "give --yes")
+	})
 	t.Run("what no letter has is wrong usage, as is what the API cannot do", func(t *testing.T) {
 		t.Parallel()
 		d := open(t, 1)
@@ -498,4 +523,33 @@ func TestDLQ_LostRace(t *testing.T) {
 	require.Equal(t, exitRefused, code, told.String())
 	require.Contains(t, told.String(), "was first (edit at")
 	require.Contains(t, told.String(), `- {"repaired": true}`, "the newer version is shown")
+}
+
+// TestDLQ_Counted: a bulk action acts on what it counted.
+func TestDLQ_Counted(t *testing.T) {
+	t.Parallel()
+	t.Run("1-W9 what dies while the user thinks stays", func(t *testing.T) {
+		t.Parallel()
+		config := unique(fmt.Sprintf(passing, "main: {driver: embedded}", failingWith))
+		s := begin(t, config)
+		in, _ := topics(config)
+		code, _, errs := s.run("y\n", "dlq", "archive", "--all")
+		require.Equal(t, exitNotFound, code, errs)
+		s.publish(in, "no JSON")
+		s.letters(1)
+		pipe, answer := io.Pipe()
+		var out, told syncBuffer
+		args := []string{"dlq", "archive", "--all", "--config", s.config, "--set", "data=" + s.data()}
+		ended := make(chan int)
+		go func() {
+			ended <- execute(t.Context(), t.Context(), &interrupts{}, Options{Kinds: handlers.Builtin()}, args, pipe, &out, &told)
+		}()
+		s.eventually(func() bool { return strings.Contains(told.String(), "archive 1 dead letters?") }, "it asks")
+		s.publish(in, "nor is this")
+		s.letters(2)
+		_, err := io.WriteString(answer, "y\n")
+		require.NoError(t, err)
+		require.Zero(t, <-ended, told.String())
+		require.Equal(t, "archived 1\n", out.String())
+	})
 }
