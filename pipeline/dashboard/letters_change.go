@@ -97,15 +97,20 @@ func (l letters) content(ctx context.Context, in *editInput) (store.Content, err
 	return content, err
 }
 
-// lostRace says who was first, as far as the audit log's last page knows.
+// lostRace says who was first, as far as the audit log's last page knows: who
+// made the letter's last change, not of the time before it.
 func (l letters) lostRace(ctx context.Context, in *editInput, lost error) error {
 	lost = fmt.Errorf("%w: you edited version %d", lost, in.Body.Version)
+	letter, err := l.store.Letter(ctx, in.ID)
+	if err != nil || letter.Version == in.Body.Version {
+		return lost // nobody was: its state is not one to edit
+	}
 	page, err := l.store.AuditEntries(ctx, store.AuditQuery{Limit: store.MaxPage})
 	if err != nil {
 		return lost // what happened is known, only not who did it
 	}
 	for _, e := range page.Entries {
-		if slices.Contains(e.On, in.ID) {
+		if slices.Contains(e.On, in.ID) && !e.At.Before(letter.Changed) {
 			return fmt.Errorf("%w: %s was first (%s at %s)", lost, e.Actor, e.Action, e.At.Format(time.RFC3339))
 		}
 	}

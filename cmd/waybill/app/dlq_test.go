@@ -289,6 +289,21 @@ func TestLetters_API(t *testing.T) {
 				require.Empty(t, headers(`{"version":3,"payload":"x","headers":{}}`))
 			})
 
+			t.Run("1-W5 a lost edit names who was first, or nobody", func(t *testing.T) {
+				t.Parallel()
+				d := newDesk(t, isolated(t, line), 1)
+				id := d.id("m-0")
+				edit := func(version int) string {
+					return d.ask(http.MethodPut, fmt.Sprintf("/%d/content", id), fmt.Sprintf(`{"version":%d,"payload":"x"}`, version), http.StatusConflict, nil)
+				}
+				d.ask(http.MethodPost, "/archive", fmt.Sprintf(`{"ids":[%d]}`, id), http.StatusOK, nil)
+				require.Contains(t, edit(1), "ada was first (archive at")
+				require.NotContains(t, edit(2), "was first", "it is archived, as it was when this was written")
+				d.ask(http.MethodPost, "/restore", fmt.Sprintf(`{"ids":[%d]}`, id), http.StatusOK, nil)
+				require.NoError(t, d.api.store.Do(t.Context(), d.api.store.CloseLetter("work", "m-0")))
+				require.NotContains(t, edit(3), "was first", "that its message succeeded is nobody's deed")
+			})
+
 			t.Run("1-W10 letters go when their time is up", func(t *testing.T) {
 				t.Parallel()
 				d := newDesk(t, isolated(t, line), 2)
@@ -422,6 +437,15 @@ func TestDLQ(t *testing.T) {
 		require.NotContains(t, out, "header", "the last one, too, can go")
 		code, _, errs = d.run("n\n", "dlq", "edit", "1", "--file", "-")
 		require.Equal(t, exitRefused, code, errs)
+	})
+	t.Run("an edit of what cannot be edited asks nothing", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 1)
+		code, _, errs := d.run("", "dlq", "archive", "1")
+		require.Zero(t, code, errs)
+		code, _, errs = d.run("y\n", "dlq", "edit", "1", "--set", "/zip=1")
+		require.Equal(t, exitRefused, code)
+		require.Equal(t, "waybill: dead letter 1 is ARCHIVED: only one that is DEAD can be changed\n", errs)
 	})
 	t.Run("a note, and groups", func(t *testing.T) {
 		t.Parallel()
