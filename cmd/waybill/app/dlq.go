@@ -40,7 +40,7 @@ func (c *cli) dlqCommand() *cobra.Command {
 	}
 	for _, sub := range []*cobra.Command{
 		c.dlqListCommand(), c.dlqGroupsCommand(), c.dlqShowCommand(), c.dlqNoteCommand(), c.dlqArchiveCommand(), c.dlqRestoreCommand(),
-		c.dlqEditCommand(), c.dlqReplayCommand(), c.dlqExportCommand(), c.dlqImportCommand(),
+		c.dlqEditCommand(), c.dlqReplayCommand(), c.dlqExportCommand(), c.dlqImportCommand(), c.dlqAuditCommand(),
 	} {
 		c.serverFlags(sub)
 		cmd.AddCommand(sub)
@@ -110,12 +110,17 @@ func (f *letterFlags) add(cmd *cobra.Command) {
 
 // condition is what the flags say.
 func (f *letterFlags) condition() (store.Filter, error) {
-	f.Since = f.since
-	if d, err := time.ParseDuration(f.since); err == nil {
-		f.Since = time.Now().Add(-d).UTC().Format(time.RFC3339Nano)
-	}
+	f.Since = since(f.since)
 	filter, err := f.Filter()
 	return filter, exit(exitUsage, err)
+}
+
+// since is the time that a flag says, or that is as long ago as it says.
+func since(text string) string {
+	if d, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(-d).UTC().Format(time.RFC3339Nano)
+	}
+	return text
 }
 
 // query is a condition as the query of a URL.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -446,6 +447,28 @@ func TestDLQ(t *testing.T) {
 		code, _, errs = d.run("y\n", "dlq", "edit", "1", "--set", "/zip=1")
 		require.Equal(t, exitRefused, code)
 		require.Equal(t, "waybill: dead letter 1 is ARCHIVED: only one that is DEAD can be changed\n", errs)
+	})
+	t.Run("1-W5 the audit log says who changed what and why", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 3)
+		for _, line := range []string{"archive 1 --why tests", "archive --group f1 --yes", "restore 1", "note 2 called"} {
+			code, _, errs := d.run("", append([]string{"dlq"}, strings.Fields(line)...)...)
+			require.Zero(t, code, errs)
+		}
+		code, out, errs := d.run("", "dlq", "audit")
+		require.Zero(t, code, errs)
+		rows := strings.Split(strings.TrimSpace(out), "\n")
+		require.Len(t, rows, 5)
+		require.Contains(t, rows[1], "note")
+		require.Contains(t, rows[3], `"field":"fingerprint"`)
+		require.Regexp(t, regexp.QuoteMeta(actor())+` +archive +1 +\[1\] +tests`, rows[4])
+		_, out, errs = d.run("", "dlq", "audit", "--output", "ndjson", "--action", "archive", "--since", "1h", "-n", "1")
+		require.Equal(t, 1, strings.Count(out, "\n"))
+		require.Contains(t, errs, "-n 0 lists all")
+		_, out, _ = d.run("", "dlq", "audit", "--output", "json", "--actor", "nobody")
+		require.JSONEq(t, `{"entries": []}`, out)
+		code, _, errs = d.run("", "dlq", "audit", "--since", "yesterday")
+		require.Equal(t, exitUsage, code, errs)
 	})
 	t.Run("a note, and groups", func(t *testing.T) {
 		t.Parallel()
