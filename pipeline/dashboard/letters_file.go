@@ -21,11 +21,11 @@ import (
 const (
 	ndjson = "application/x-ndjson"
 	// fileChunk is how many letters an export reads, or an import writes, at a
-	// time.
+	// time; fewer where they have more than store.PageBytes together.
 	fileChunk = 100
 	// maxEvent is the longest line of an import, in bytes.
 	maxEvent = 128 << 20
-	// lineTimeout is how long a chunk of an import may take to arrive.
+	// lineTimeout is how long a line of an import may take to arrive.
 	lineTimeout = time.Minute
 )
 
@@ -106,7 +106,7 @@ type importInput struct {
 	Act
 	Why  string `query:"why" doc:"for the audit log"`
 	body io.Reader
-	wait func() error // gives the next chunk of the body its time
+	wait func() error // gives the next line of the body its time
 }
 
 // Resolve takes the body, which may be longer than memory has room for.
@@ -140,17 +140,16 @@ func (l letters) importAll(ctx context.Context, in *importInput) (*importedOutpu
 	lines := bufio.NewScanner(in.body)
 	lines.Buffer(make([]byte, 64<<10), maxEvent)
 	var chunk []store.DeadLetter
+	size := 0 // of its payloads
 	flush := func() error {
 		fresh, err := l.importSome(ctx, entry, chunk)
 		out.Body.Count += fresh
 		out.Body.Known += len(chunk) - fresh
-		chunk = chunk[:0]
+		chunk, size = chunk[:0], 0
 		return err
 	}
 	for n := 1; ; n++ {
-		if len(chunk) == 0 {
-			_ = in.wait() // a connection that knows no deadlines has its own bounds
-		}
+		_ = in.wait() // a connection that knows no deadlines has its own bounds
 		if !lines.Scan() {
 			break
 		}
@@ -164,7 +163,8 @@ func (l letters) importAll(ctx context.Context, in *importInput) (*importedOutpu
 			}
 			continue
 		}
-		if chunk = append(chunk, letter); len(chunk) == fileChunk {
+		chunk, size = append(chunk, letter), size+len(letter.Payload)
+		if len(chunk) == fileChunk || size > store.PageBytes {
 			if err := flush(); err != nil {
 				return nil, err
 			}

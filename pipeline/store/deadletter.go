@@ -157,7 +157,12 @@ type LetterQuery struct {
 	Oldest bool   // oldest first
 }
 
-// LetterPage is an answer to it. What is buried while somebody turns pages
+// PageBytes is about how much payload a page has at most, so that a thousand
+// large letters are not in memory at once. A page has one letter in any case.
+const PageBytes = 16 << 20
+
+// LetterPage is an answer to it, shorter than Limit where the letters, unless
+// they are bare, are larger than PageBytes together. What is buried while somebody turns pages
 // appears on none of the later ones, or, oldest first, on the last.
 type LetterPage struct {
 	Letters []DeadLetter

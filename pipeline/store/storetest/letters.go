@@ -189,6 +189,34 @@ func deadLetters(t *testing.T, h Harness) {
 		require.Equal(t, int64(12), n64)
 	})
 
+	t.Run("PagesOfLargeLettersAreShort", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		for n := range 5 {
+			l := letter(n)
+			if l.Payload = make([]byte, store.PageBytes/3); n == 4 {
+				l.Payload = make([]byte, store.PageBytes+1)
+			}
+			do(t, s, s.Bury(l))
+		}
+		var sizes []int
+		for q := (store.LetterQuery{Oldest: true}); ; {
+			page, err := s.Letters(t.Context(), q)
+			require.NoError(t, err)
+			sizes = append(sizes, len(page.Letters))
+			if q.Cursor = page.Next; q.Cursor == "" {
+				break
+			}
+		}
+		require.Equal(t, []int{3, 1, 1}, sizes, "one in any case")
+		page, err := s.Letters(t.Context(), store.LetterQuery{Bare: true})
+		require.NoError(t, err)
+		require.Len(t, page.Letters, 5)
+		next, err := s.NextItems(t.Context(), startReplay(t, s), 10)
+		require.NoError(t, err)
+		require.Len(t, next, 3)
+	})
+
 	t.Run("PagesOldestFirst", func(t *testing.T) {
 		t.Parallel()
 		s, _ := h.fresh(t)

@@ -65,7 +65,8 @@ func (s *Store) Letter(ctx context.Context, id int64) (l store.DeadLetter, err e
 	return l, err
 }
 
-// Letters implements store.DeadLetters.
+// Letters implements store.DeadLetters. It finds the page first, and then reads
+// as many of its letters as it has room for.
 func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.LetterPage, err error) {
 	const what = "list dead letters"
 	size := store.PageSize(q.Limit)
@@ -73,31 +74,54 @@ func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.Le
 	if err != nil {
 		return page, wrap(what, err)
 	}
-	order := "WHERE id < $1 AND %s ORDER BY id DESC LIMIT $2"
+	behind, order := "id < $1", " ORDER BY id DESC"
 	if q.Oldest {
-		order = "WHERE id > $1 AND %s ORDER BY id LIMIT $2"
+		behind, order = "id > $1", " ORDER BY id"
 		if q.Cursor == "" {
 			from = 0
 		}
 	}
-	where, args, err := s.where(letterColumns, q.Filter, from, size+1)
+	where, args, err := s.where(letterColumns, q.Filter, from)
 	if err != nil {
 		return page, wrap(what, err)
 	}
-	query := wholeLetter
-	if q.Bare {
-		query = bareLetter
+	where = behind + " AND " + where
+	var ids, sizes []int64
+	err = s.view(ctx, what, "SELECT id, length(payload) FROM dead_letter WHERE "+where+order+" LIMIT "+strconv.Itoa(size+1), func(scan func(...any) error) error {
+		var id, bytes int64
+		err := scan(&id, &bytes)
+		ids, sizes = append(ids, id), append(sizes, bytes)
+		return err
+	}, args...)
+	if err != nil || len(ids) == 0 {
+		return page, err
 	}
-	err = s.view(ctx, what, query+fmt.Sprintf(order, where), func(scan func(...any) error) error {
+	query, n := bareLetter, min(len(ids), size)
+	if !q.Bare {
+		query, n = wholeLetter, fitting(sizes[:n])
+	}
+	if n < len(ids) {
+		page.Next = strconv.FormatInt(ids[n-1], 36)
+	}
+	// The condition again: a letter may have changed since.
+	err = s.view(ctx, what, query+"WHERE id IN ("+listed(ids[:n])+") AND "+where+order, func(scan func(...any) error) error {
 		l, err := scanLetter(scan)
 		page.Letters = append(page.Letters, l)
 		return err
 	}, args...)
-	if err == nil && len(page.Letters) > size {
-		page.Letters = page.Letters[:size]
-		page.Next = strconv.FormatInt(page.Letters[size-1].ID, 36)
-	}
 	return page, err
+}
+
+// fitting returns how many letters with payloads of these sizes a page has room
+// for.
+func fitting(sizes []int64) int {
+	sum := int64(0)
+	for i, size := range sizes {
+		if sum += size; sum > store.PageBytes && i > 0 {
+			return i
+		}
+	}
+	return len(sizes)
 }
 
 // cursor returns the id behind which a page begins, newest first.
