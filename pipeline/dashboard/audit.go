@@ -38,12 +38,13 @@ type AuditEntry struct {
 	Detail    string        `json:"detail,omitempty"`
 }
 
-type auditOutput struct {
-	Body struct {
-		Entries []AuditEntry `json:"entries"`
-		Next    string       `json:"next,omitempty" doc:"cursor of the next page; none: this is the last"`
-	}
+// AuditPage is a page of the audit log.
+type AuditPage struct {
+	Entries []AuditEntry `json:"entries"`
+	Next    string       `json:"next,omitempty" doc:"cursor of the next page; none: this is the last"`
 }
+
+type auditOutput struct{ Body AuditPage }
 
 func (l letters) audit(ctx context.Context, in *auditInput) (*auditOutput, error) {
 	page, err := l.store.AuditEntries(ctx, store.AuditQuery{Actor: in.Actor, Action: in.Action, Since: in.Since, Limit: in.Limit, Cursor: in.Cursor})

@@ -14,7 +14,7 @@ import (
 // Content is what a message says, each byte of it: what JSON's text cannot
 // hold is in base64.
 type Content struct {
-	Headers       map[string]string `json:"headers,omitempty"`
+	Headers       map[string]string `json:"headers,omitzero"`
 	HeadersBase64 []RawHeader       `json:"headers_base64,omitempty" doc:"headers whose name or value is not UTF-8"`
 	Payload       *string           `json:"payload,omitzero" doc:"the payload as text"`
 	PayloadBase64 []byte            `json:"payload_base64,omitzero" doc:"or its bytes, where they are no text"`

@@ -2,10 +2,12 @@ package dashboard
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
@@ -30,6 +32,9 @@ type LetterCondition struct {
 // Filter returns the condition. An error wraps store.ErrInvalid.
 func (c LetterCondition) Filter() (store.Filter, error) {
 	all := store.Filter{}
+	if err := c.known(); err != nil {
+		return all, err
+	}
 	for field, value := range map[store.Field]string{
 		store.FieldMessage: c.Message, store.FieldHandler: c.Handler, store.FieldTopic: c.Topic, store.FieldKey: c.Key,
 		store.FieldReason: c.Reason, store.FieldState: c.State, store.FieldFingerprint: c.Group, store.FieldParked: c.Parked, store.FieldText: c.Text,
@@ -58,4 +63,29 @@ func (c LetterCondition) Filter() (store.Filter, error) {
 		all.And = append(all.And, f)
 	}
 	return all, all.Check()
+}
+
+// known refuses what no letter has: to find nothing would hide the mistake.
+func (c LetterCondition) known() error {
+	for _, one := range []struct {
+		name, value string
+		of          []string
+	}{
+		{"state", c.State, texts(store.Dead, store.Replaying, store.Archived, store.Completed)},
+		{"reason", c.Reason, texts(pipeline.Reasons()...)},
+		{"parked", c.Parked, []string{"true", "false"}},
+	} {
+		if one.value != "" && !slices.Contains(one.of, one.value) {
+			return fmt.Errorf("%s %q: %w: want %s", one.name, one.value, store.ErrInvalid, strings.Join(one.of, ", "))
+		}
+	}
+	return nil
+}
+
+func texts[T ~string](values ...T) []string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = string(v)
+	}
+	return all
 }

@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
@@ -18,8 +18,9 @@ import (
 func (l letters) registerChanges(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "edit-dead-letter", Method: http.MethodPut, Path: lettersPath + "/{id}/content", Summary: "Replace its content",
-		Description: "The first edit keeps the original. version is the one that was looked at: 409 if the letter was changed since, or is not DEAD.",
-		Errors:      storeErrors, MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
+		Description: "The first edit keeps the original. version is the one that was looked at: 409 if the letter was changed since, or is not DEAD. " +
+			"Without headers and headers_base64 the headers stay as they are; {} removes them.",
+		Errors: storeErrors, MaxBodyBytes: maxBody, BodyReadTimeout: bodyTimeout,
 	}, answering(l.edit))
 	huma.Register(api, huma.Operation{
 		OperationID: "note-dead-letter", Method: http.MethodPut, Path: lettersPath + "/{id}/note", Summary: "Say something about it",
@@ -50,8 +51,8 @@ type editInput struct {
 
 // Resolve refuses what would be kept as other bytes than were sent.
 func (in *editInput) Resolve(huma.Context) []error {
-	if !utf8.Valid(in.RawBody) {
-		return []error{&huma.ErrorDetail{Location: "body", Message: "the body is not UTF-8: send what is not text in base64"}}
+	if !jsontext.Value(in.RawBody).IsValid() { // half a surrogate pair is text for encoding/json, but not the text that was sent
+		return []error{&huma.ErrorDetail{Location: "body", Message: "the body is not strict JSON in UTF-8: send what is not text in base64"}}
 	}
 	return nil
 }
@@ -66,7 +67,11 @@ func (l letters) edit(ctx context.Context, in *editInput) (*versionedOutput, err
 	if err := in.Body.check(); err != nil {
 		return nil, err
 	}
-	version, err := l.store.EditLetter(ctx, in.ID, in.Body.Version, in.Body.Content.Content(), l.store.Record(store.AuditEntry{
+	content, err := l.content(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	version, err := l.store.EditLetter(ctx, in.ID, in.Body.Version, content, l.store.Record(store.AuditEntry{
 		Actor: in.Actor, Action: "edit", Why: in.Body.Why, On: []int64{in.ID}, Count: 1, Detail: fmt.Sprintf("version %d", in.Body.Version+1),
 	}))
 	if errors.Is(err, store.ErrConflict) {
@@ -80,15 +85,32 @@ func (l letters) edit(ctx context.Context, in *editInput) (*versionedOutput, err
 	return out, nil
 }
 
-// lostRace says who was first, as far as the audit log's last page knows.
+// content is what the letter is to say: with its own headers, if the edit has
+// none. Should they change meanwhile, so does the version.
+func (l letters) content(ctx context.Context, in *editInput) (store.Content, error) {
+	content := in.Body.Content.Content()
+	if in.Body.Headers != nil || in.Body.HeadersBase64 != nil {
+		return content, nil
+	}
+	letter, err := l.store.Letter(ctx, in.ID)
+	content.Headers = letter.Headers
+	return content, err
+}
+
+// lostRace says who was first, as far as the audit log's last page knows: who
+// made the letter's last change, not of the time before it.
 func (l letters) lostRace(ctx context.Context, in *editInput, lost error) error {
 	lost = fmt.Errorf("%w: you edited version %d", lost, in.Body.Version)
+	letter, err := l.store.Letter(ctx, in.ID)
+	if err != nil || letter.Version == in.Body.Version {
+		return lost // nobody was: its state is not one to edit
+	}
 	page, err := l.store.AuditEntries(ctx, store.AuditQuery{Limit: store.MaxPage})
 	if err != nil {
 		return lost // what happened is known, only not who did it
 	}
 	for _, e := range page.Entries {
-		if slices.Contains(e.On, in.ID) {
+		if slices.Contains(e.On, in.ID) && !e.At.Before(letter.Changed) {
 			return fmt.Errorf("%w: %s was first (%s at %s)", lost, e.Actor, e.Action, e.At.Format(time.RFC3339))
 		}
 	}

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
@@ -23,17 +21,17 @@ import (
 const (
 	ndjson = "application/x-ndjson"
 	// fileChunk is how many letters an export reads, or an import writes, at a
-	// time.
+	// time; fewer where they have more than store.PageBytes together.
 	fileChunk = 100
 	// maxEvent is the longest line of an import, in bytes.
 	maxEvent = 128 << 20
-	// lineTimeout is how long a chunk of an import may take to arrive.
+	// lineTimeout is how long a line of an import may take to arrive.
 	lineTimeout = time.Minute
 )
 
 func (l letters) registerFiles(api huma.API, opts Options) {
 	huma.Register(api, huma.Operation{
-		OperationID: "export-dead-letters", Method: http.MethodGet, Path: lettersPath + "/export", Summary: "Dead letters as CloudEvents, newest first",
+		OperationID: "export-dead-letters", Method: http.MethodGet, Path: lettersPath + "/export", Summary: "Dead letters as CloudEvents, oldest first",
 		Description: "One CloudEvents 1.0 event a line. data_base64 is the payload, byte for byte; the attributes dl… say what happened. " +
 			"A last line {\"error\": …} says that the export did not come to its end.",
 		Errors: storeErrors,
@@ -64,8 +62,10 @@ func (l letters) registerFiles(api huma.API, opts Options) {
 
 type exportInput struct{ LetterCondition }
 
+// page reads the oldest first: imported in that order, letters of a key keep
+// theirs where the broker has no offsets.
 func (l letters) page(ctx context.Context, filter store.Filter, cursor string) (store.LetterPage, error) {
-	return l.store.Letters(ctx, store.LetterQuery{Filter: filter, Limit: fileChunk, Cursor: cursor})
+	return l.store.Letters(ctx, store.LetterQuery{Filter: filter, Limit: fileChunk, Cursor: cursor, Oldest: true})
 }
 
 // export writes the page and all that follow it.
@@ -106,7 +106,7 @@ type importInput struct {
 	Act
 	Why  string `query:"why" doc:"for the audit log"`
 	body io.Reader
-	wait func() error // gives the next chunk of the body its time
+	wait func() error // gives the next line of the body its time
 }
 
 // Resolve takes the body, which may be longer than memory has room for.
@@ -140,17 +140,16 @@ func (l letters) importAll(ctx context.Context, in *importInput) (*importedOutpu
 	lines := bufio.NewScanner(in.body)
 	lines.Buffer(make([]byte, 64<<10), maxEvent)
 	var chunk []store.DeadLetter
+	size := 0 // of its payloads
 	flush := func() error {
 		fresh, err := l.importSome(ctx, entry, chunk)
 		out.Body.Count += fresh
 		out.Body.Known += len(chunk) - fresh
-		chunk = chunk[:0]
+		chunk, size = chunk[:0], 0
 		return err
 	}
 	for n := 1; ; n++ {
-		if len(chunk) == 0 {
-			_ = in.wait() // a connection that knows no deadlines has its own bounds
-		}
+		_ = in.wait() // a connection that knows no deadlines has its own bounds
 		if !lines.Scan() {
 			break
 		}
@@ -164,7 +163,8 @@ func (l letters) importAll(ctx context.Context, in *importInput) (*importedOutpu
 			}
 			continue
 		}
-		if chunk = append(chunk, letter); len(chunk) == fileChunk {
+		chunk, size = append(chunk, letter), size+len(letter.Payload)
+		if len(chunk) == fileChunk || size > store.PageBytes {
 			if err := flush(); err != nil {
 				return nil, err
 			}
@@ -187,41 +187,8 @@ func parseEvent(line []byte) (store.DeadLetter, error) {
 // importSome buries letters that are not there, in one transaction, and
 // returns how many.
 func (l letters) importSome(ctx context.Context, entry store.AuditEntry, chunk []store.DeadLetter) (int, error) {
-	var writes []pipeline.Write
-	for _, letter := range chunk {
-		known, err := l.known(ctx, letter)
-		if err != nil {
-			return 0, err
-		}
-		if !known {
-			writes = append(writes, l.store.Bury(letter))
-		}
-	}
-	if len(writes) == 0 {
-		return 0, nil
-	}
-	entry.Count = len(writes)
-	return entry.Count, l.store.Do(ctx, append(writes, l.store.Record(entry))...)
+	return l.store.ImportLetters(ctx, chunk, func(fresh int) []pipeline.Write {
+		entry.Count = fresh
+		return []pipeline.Write{l.store.Record(entry)}
+	})
 }
-
-// known reports whether there is a letter of this message and handler. Of
-// messages that share an id each is asked for by its copy.
-func (l letters) known(ctx context.Context, letter store.DeadLetter) (bool, error) {
-	if !isText(letter.Message) || !isText(letter.Handler) {
-		return false, nil // no filter finds it; its copy does, when it is buried
-	}
-	page, err := l.store.Letters(ctx, store.LetterQuery{Bare: true, Limit: store.MaxPage, Filter: store.And(
-		store.Is(store.FieldMessage, letter.Message), store.Is(store.FieldHandler, letter.Handler))})
-	if err != nil {
-		return false, err
-	}
-	shared := letter.Headers[pipeline.MetaIDSource] == pipeline.IDSourceContent
-	for _, there := range page.Letters {
-		if !shared || there.Copy == letter.Copy {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }

@@ -40,6 +40,7 @@ func (l letters) registerMoves(api huma.API) {
 type Which struct {
 	IDs    []int64       `json:"ids,omitempty" maxItems:"1000" doc:"these letters"`
 	Filter *store.Filter `json:"filter,omitempty" doc:"or those that match; {} matches all"`
+	UpTo   int64         `json:"up_to,omitempty" doc:"with filter: the newest letter's id that is meant, so that who comes meanwhile is not; default: all"`
 	Why    string        `json:"why,omitempty" doc:"for the audit log"`
 }
 
@@ -159,13 +160,8 @@ func (l letters) matching(ctx context.Context, m movement) (ids []int64, err err
 
 // moveMatching changes those that match at this moment, a chunk a transaction.
 func (l letters) moveMatching(ctx context.Context, m movement, entry store.AuditEntry) (*movedOutput, error) {
-	out := &movedOutput{}
-	newest, err := l.store.Letters(ctx, store.LetterQuery{Limit: 1, Bare: true})
-	if err != nil || len(newest.Letters) == 0 {
-		return out, err
-	}
-	all := store.MoveAll{
-		Filter: *m.Filter, UpTo: newest.Letters[0].ID, From: m.from, To: m.to, Expires: m.expires, Limit: moveChunk,
+	n, err := l.store.MoveLetters(ctx, store.MoveAll{
+		Filter: *m.Filter, UpTo: m.UpTo, From: m.from, To: m.to, Expires: m.expires, Limit: moveChunk,
 		With: func(moved []store.DeadLetter) []pipeline.Write {
 			entry.Count = len(moved)
 			writes := []pipeline.Write{l.store.Record(entry)}
@@ -174,19 +170,11 @@ func (l letters) moveMatching(ctx context.Context, m movement, entry store.Audit
 			}
 			return writes
 		},
+	})
+	if err != nil && n > 0 {
+		err = fmt.Errorf("%s: %d were changed, then: %w", m.action, n, err)
 	}
-	for {
-		n, err := l.store.MoveLetters(ctx, all)
-		if err != nil && out.Body.Count > 0 {
-			err = fmt.Errorf("%s: %d were changed, then: %w", m.action, out.Body.Count, err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if out.Body.Count += n; n < moveChunk {
-			return out, nil
-		}
-	}
+	return &movedOutput{Moved{Count: n}}, err
 }
 
 // moveChunk bounds how long the store's one writer is busy with a bulk change.

@@ -65,6 +65,12 @@ type DeadLetters interface {
 	// they are. ErrInvalid: Handler, Message or Copy is missing.
 	Bury(l DeadLetter) pipeline.Write
 
+	// ImportLetters buries those of letters of whose message and handler there is
+	// no letter, all in one transaction, and returns how many. What is there
+	// stays as it is. with returns what belongs to it, to be made in the same
+	// transaction; it is not called where none is new, and may be called again.
+	ImportLetters(ctx context.Context, letters []DeadLetter, with func(fresh int) []pipeline.Write) (int, error)
+
 	// MoveLetter changes the state of one letter.
 	MoveLetter(m Move) pipeline.Write
 
@@ -73,9 +79,10 @@ type DeadLetters interface {
 	// is the one with the given ID; 0: none of them.
 	CloseLetter(handler, message string, letter int64) pipeline.Write
 
-	// MoveLetters changes the state of up to m.Limit letters that are in m.From
-	// and match, oldest first, and returns how many it changed. Fewer than
-	// Limit: there are no more.
+	// MoveLetters changes the state of the letters that are in m.From and match
+	// at this moment, oldest first, m.Limit a transaction, and returns how many it
+	// changed, also with an error. One that has left m.From meanwhile stays as it
+	// is.
 	MoveLetters(ctx context.Context, m MoveAll) (int, error)
 
 	// EditLetter replaces the content of a Dead letter that still has this
@@ -95,7 +102,7 @@ type DeadLetters interface {
 	// Letter returns one letter.
 	Letter(ctx context.Context, id int64) (DeadLetter, error)
 
-	// Letters returns a page of those that match, newest first.
+	// Letters returns a page of those that match, newest first unless q says so.
 	Letters(ctx context.Context, q LetterQuery) (LetterPage, error)
 
 	// CountLetters returns how many match.
@@ -134,10 +141,10 @@ type MoveAll struct {
 	From    State
 	To      State
 	Expires time.Time // as in Move
-	Limit   int       // at most MaxPage, which is also the default
+	Limit   int       // letters a transaction; at most MaxPage, which is also the default
 
-	// With returns what belongs to the change, to be made in its transaction. It
-	// is given the letters that were moved, without Payload, Headers and Stack,
+	// With returns what belongs to the change, to be made in each of its
+	// transactions. It is given the letters that were moved, without Payload, Headers and Stack,
 	// in no order, and is not called where there are none. It may be called
 	// again for the same ones. Nil: nothing does.
 	With func(moved []DeadLetter) []pipeline.Write
@@ -149,10 +156,16 @@ type LetterQuery struct {
 	Limit  int    // default DefaultPage, at most MaxPage
 	Cursor string // of the page before; "": the first page
 	Bare   bool   // without Payload, Headers and Stack
+	Oldest bool   // oldest first
 }
 
-// LetterPage is an answer to it. What is buried while somebody turns pages
-// appears on none of the later ones.
+// PageBytes is about how much payload a page has at most, so that a thousand
+// large letters are not in memory at once. A page has one letter in any case.
+const PageBytes = 16 << 20
+
+// LetterPage is an answer to it, shorter than Limit where the letters, unless
+// they are bare, are larger than PageBytes together. What is buried while somebody turns pages
+// appears on none of the later ones, or, oldest first, on the last.
 type LetterPage struct {
 	Letters []DeadLetter
 	Next    string // the cursor of the next page; "": this is the last

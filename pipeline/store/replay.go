@@ -171,7 +171,8 @@ type Replays interface {
 	// running: why it does not go on, until it does. A stale one it leaves alone.
 	ReleaseReplay(ctx context.Context, l ReplayLease) error
 
-	// NextItems returns the letters whose turn is next, up to n.
+	// NextItems returns the letters whose turn is next, up to n, and about
+	// PageBytes.
 	NextItems(ctx context.Context, l ReplayLease, n int) ([]Candidate, error)
 
 	// AdvanceReplay notes the states of the items that NextItems gave, or of the

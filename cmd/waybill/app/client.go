@@ -99,6 +99,8 @@ func (cl *client) close() { cl.http.CloseIdleConnections() }
 
 func codeOf(status int) int {
 	switch status {
+	case http.StatusUnprocessableEntity:
+		return exitUsage
 	case http.StatusNotFound:
 		return exitNotFound
 	case http.StatusUnauthorized, http.StatusForbidden:

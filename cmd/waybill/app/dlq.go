@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
@@ -39,7 +40,7 @@ func (c *cli) dlqCommand() *cobra.Command {
 	}
 	for _, sub := range []*cobra.Command{
 		c.dlqListCommand(), c.dlqGroupsCommand(), c.dlqShowCommand(), c.dlqNoteCommand(), c.dlqArchiveCommand(), c.dlqRestoreCommand(),
-		c.dlqEditCommand(), c.dlqReplayCommand(), c.dlqExportCommand(), c.dlqImportCommand(),
+		c.dlqEditCommand(), c.dlqReplayCommand(), c.dlqExportCommand(), c.dlqImportCommand(), c.dlqAuditCommand(),
 	} {
 		c.serverFlags(sub)
 		cmd.AddCommand(sub)
@@ -109,12 +110,17 @@ func (f *letterFlags) add(cmd *cobra.Command) {
 
 // condition is what the flags say.
 func (f *letterFlags) condition() (store.Filter, error) {
-	f.Since = f.since
-	if d, err := time.ParseDuration(f.since); err == nil {
-		f.Since = time.Now().Add(-d).UTC().Format(time.RFC3339Nano)
-	}
+	f.Since = since(f.since)
 	filter, err := f.Filter()
 	return filter, exit(exitUsage, err)
+}
+
+// since is the time that a flag says, or that is as long ago as it says.
+func since(text string) string {
+	if d, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(-d).UTC().Format(time.RFC3339Nano)
+	}
+	return text
 }
 
 // query is a condition as the query of a URL.
@@ -181,15 +187,28 @@ func letterID(text string) (int64, error) {
 	return id, nil
 }
 
-// agree asks the user.
-func (c *cli) agree(question string, yes bool) error {
+// agree asks the user, until ctx ends. Where there is nobody to ask it does not.
+func (c *cli) agree(ctx context.Context, question string, yes bool) error {
 	if yes {
 		return nil
 	}
-	fmt.Fprintf(c.err, "%s [y/N] ", question)
-	var reply string
-	if _, err := fmt.Fscanln(c.in, &reply); err != nil || (reply != "y" && reply != "yes") {
-		return exit(exitRefused, errors.New("nothing was changed: answer y, or give --yes"))
+	if file, ok := c.in.(*os.File); ok && !isatty.IsTerminal(file.Fd()) {
+		return exit(exitUsage, errors.New("nothing was changed: the standard input is no terminal, so nobody can be asked: give --yes"))
 	}
-	return nil
+	fmt.Fprintf(c.err, "%s [y/N] ", question)
+	replies := make(chan string, 1)
+	go func() { // nothing ends a read of a terminal: the process does
+		var reply string
+		_, _ = fmt.Fscanln(c.in, &reply) // no answer is no
+		replies <- reply
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(c.err)
+	case reply := <-replies:
+		if reply == "y" || reply == "yes" {
+			return nil
+		}
+	}
+	return exit(exitRefused, errors.New("nothing was changed: answer y, or give --yes"))
 }

@@ -98,6 +98,7 @@ func (m *moveCommand) command(short, long, examples string) *cobra.Command {
 type moveRequest struct {
 	IDs     []int64       `json:"ids,omitzero"`
 	Filter  *store.Filter `json:"filter,omitzero"`
+	UpTo    int64         `json:"up_to,omitzero"`
 	Why     string        `json:"why,omitzero"`
 	Expires time.Time     `json:"expires,omitzero"`
 	GiveUp  bool          `json:"give_up,omitzero"`
@@ -159,7 +160,11 @@ func (m *moveCommand) move(ctx context.Context, a *api, request moveRequest) err
 		if err := a.get(ctx, lettersPath+"?"+q.Encode(), &page); err != nil {
 			return err
 		}
-		if err := m.agree(fmt.Sprintf("%s %d dead letters?", m.verb, *page.Total), false); err != nil {
+		if len(page.Letters) == 0 {
+			return exit(exitNotFound, fmt.Errorf("nothing to %s: no dead letter that is %s matches: waybill dlq ls lists them", m.verb, m.from))
+		}
+		request.UpTo = page.Letters[0].ID // what comes while the user thinks was not counted
+		if err := m.agree(ctx, fmt.Sprintf("%s %d dead letters?", m.verb, *page.Total), false); err != nil {
 			return err
 		}
 	}

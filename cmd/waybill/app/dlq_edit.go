@@ -83,6 +83,9 @@ func (e *editCommand) run(ctx context.Context, a *api, id int64) error {
 	if err := a.get(ctx, path, &l); err != nil {
 		return err
 	}
+	if l.State != store.Dead {
+		return exit(exitRefused, fmt.Errorf("dead letter %d is %s: only one that is DEAD can be changed", id, l.State))
+	}
 	before := l.Content.Content()
 	after, err := e.edited(ctx, before)
 	if err != nil {
@@ -94,7 +97,7 @@ func (e *editCommand) run(ctx context.Context, a *api, id int64) error {
 		return nil
 	}
 	fmt.Fprint(e.err, diff)
-	if err := e.agree(fmt.Sprintf("change dead letter %d?", id), e.yes); err != nil {
+	if err := e.agree(ctx, fmt.Sprintf("change dead letter %d?", id), e.yes); err != nil {
 		return err
 	}
 	request := struct {

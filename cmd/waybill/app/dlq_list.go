@@ -96,6 +96,8 @@ func (c *cli) dlqGroupsCommand() *cobra.Command {
 			"  waybill dlq groups --by pointer:/customer/id --reason rejected\n  waybill dlq groups --by header:tenant",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			handler := which.Handler
+			which.Handler = "" // alone it is no filter to the API
 			filter, err := which.condition()
 			if err == nil {
 				err = out.check()
@@ -103,10 +105,7 @@ func (c *cli) dlqGroupsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q, err := query(filter, "by", by, "limit", fmt.Sprint(store.MaxPage))
-			if by == "" {
-				q, err = query(store.Filter{}, "all", fmt.Sprint(all), "handler", which.Handler, "limit", fmt.Sprint(store.MaxPage))
-			}
+			q, err := query(filter, "by", by, "all", fmt.Sprint(all), "handler", handler, "limit", fmt.Sprint(store.MaxPage))
 			if err != nil {
 				return err
 			}

@@ -100,7 +100,7 @@ func (r *replayCommand) run(ctx context.Context, args []string) error {
 			if err := r.show(ctx, a, sel); err != nil {
 				return err
 			}
-			if err := r.agree(fmt.Sprintf("replay %d dead letters?", sel.Count-leftOut(sel)), false); err != nil {
+			if err := r.agree(ctx, fmt.Sprintf("replay %d dead letters?", sel.Count-leftOut(sel)), false); err != nil {
 				return err
 			}
 		}

@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -159,7 +161,7 @@ func TestLetters_API(t *testing.T) {
 				} {
 					require.Equal(t, want, d.messages(strings.ReplaceAll(query, " ", "%20")), query)
 				}
-				for _, query := range []string{`?filter={"field":"colour"}`, `?filter={"colour":1}`, "?pointer=id", "?since=yesterday", "?cursor=???", "?state=GONE"} {
+				for _, query := range []string{`?filter={"field":"colour"}`, `?filter={"colour":1}`, "?pointer=id", "?since=yesterday", "?cursor=???", "?state=GONE", "?reason=nonsense"} {
 					d.ask(http.MethodGet, query, "", http.StatusUnprocessableEntity, nil)
 				}
 			})
@@ -268,6 +270,39 @@ func TestLetters_API(t *testing.T) {
 				require.Len(t, d.audit(), 1, "who lost changed nothing")
 				d.ask(http.MethodPut, path+"/content", `{"version":2}`, http.StatusUnprocessableEntity, nil)
 				d.ask(http.MethodPut, path+"/content", `{"version":2,"payload":"`+"\xff"+`"}`, http.StatusUnprocessableEntity, nil)
+			})
+
+			t.Run("an edit keeps each byte that was sent, or refuses it", func(t *testing.T) {
+				t.Parallel()
+				d := newDesk(t, isolated(t, line), 1)
+				path := fmt.Sprintf("/%d", d.id("m-0"))
+				d.ask(http.MethodPut, path+"/content", `{"version":1,"payload":"a\ud800b"}`, http.StatusUnprocessableEntity, nil)
+				d.ask(http.MethodPut, path+"/content", `{"version":1,"payload":"x","headers":{"a\udc00":"b"}}`, http.StatusUnprocessableEntity, nil)
+				d.ask(http.MethodPut, path+"/content", `{"version":1,"payload":"x","payload":"y"}`, http.StatusUnprocessableEntity, nil)
+				headers := func(edit string) map[string]string {
+					d.ask(http.MethodPut, path+"/content", edit, http.StatusOK, nil)
+					var l dashboard.Letter
+					d.ask(http.MethodGet, path, "", http.StatusOK, &l)
+					return l.Content.Content().Headers
+				}
+				require.Equal(t, map[string]string{"tenant": "t0"}, headers(`{"version":1,"payload":"\ud83d\ude00"}`), "nobody said that they are to go")
+				require.Equal(t, map[string]string{"\xff": "\x00"}, headers(`{"version":2,"payload":"x","headers_base64":[{"name":"/w==","value":"AA=="}]}`))
+				require.Empty(t, headers(`{"version":3,"payload":"x","headers":{}}`))
+			})
+
+			t.Run("1-W5 a lost edit names who was first, or nobody", func(t *testing.T) {
+				t.Parallel()
+				d := newDesk(t, isolated(t, line), 1)
+				id := d.id("m-0")
+				edit := func(version int) string {
+					return d.ask(http.MethodPut, fmt.Sprintf("/%d/content", id), fmt.Sprintf(`{"version":%d,"payload":"x"}`, version), http.StatusConflict, nil)
+				}
+				d.ask(http.MethodPost, "/archive", fmt.Sprintf(`{"ids":[%d]}`, id), http.StatusOK, nil)
+				require.Contains(t, edit(1), "ada was first (archive at")
+				require.NotContains(t, edit(2), "was first", "it is archived, as it was when this was written")
+				d.ask(http.MethodPost, "/restore", fmt.Sprintf(`{"ids":[%d]}`, id), http.StatusOK, nil)
+				require.NoError(t, d.api.store.Do(t.Context(), d.api.store.CloseLetter("work", "m-0", 0)))
+				require.NotContains(t, edit(3), "was first", "that its message succeeded is nobody's deed")
 			})
 
 			t.Run("1-W10 letters go when their time is up", func(t *testing.T) {
@@ -423,8 +458,43 @@ func TestDLQ(t *testing.T) {
 		code, _, errs = d.run("", "dlq", "edit", "1", "--set", "/n=two", "--yes")
 		require.Equal(t, exitUsage, code)
 		require.Contains(t, errs, "is not JSON")
+		code, _, errs = d.run("", "dlq", "edit", "1", "--drop-header", "tenant", "--yes")
+		require.Zero(t, code, errs)
+		_, out, _ = d.run("", "dlq", "show", "1")
+		require.NotContains(t, out, "header", "the last one, too, can go")
 		code, _, errs = d.run("n\n", "dlq", "edit", "1", "--file", "-")
 		require.Equal(t, exitRefused, code, errs)
+	})
+	t.Run("an edit of what cannot be edited asks nothing", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 1)
+		code, _, errs := d.run("", "dlq", "archive", "1")
+		require.Zero(t, code, errs)
+		code, _, errs = d.run("y\n", "dlq", "edit", "1", "--set", "/zip=1")
+		require.Equal(t, exitRefused, code)
+		require.Equal(t, "waybill: dead letter 1 is ARCHIVED: only one that is DEAD can be changed\n", errs)
+	})
+	t.Run("1-W5 the audit log says who changed what and why", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 3)
+		for _, line := range []string{"archive 1 --why tests", "archive --group f1 --yes", "restore 1", "note 2 called"} {
+			code, _, errs := d.run("", append([]string{"dlq"}, strings.Fields(line)...)...)
+			require.Zero(t, code, errs)
+		}
+		code, out, errs := d.run("", "dlq", "audit")
+		require.Zero(t, code, errs)
+		rows := strings.Split(strings.TrimSpace(out), "\n")
+		require.Len(t, rows, 5)
+		require.Contains(t, rows[1], "note")
+		require.Contains(t, rows[3], `"field":"fingerprint"`)
+		require.Regexp(t, regexp.QuoteMeta(actor())+` +archive +1 +\[1\] +tests`, rows[4])
+		_, out, errs = d.run("", "dlq", "audit", "--output", "ndjson", "--action", "archive", "--since", "1h", "-n", "1")
+		require.Equal(t, 1, strings.Count(out, "\n"))
+		require.Contains(t, errs, "-n 0 lists all")
+		_, out, _ = d.run("", "dlq", "audit", "--output", "json", "--actor", "nobody")
+		require.JSONEq(t, `{"entries": []}`, out)
+		code, _, errs = d.run("", "dlq", "audit", "--since", "yesterday")
+		require.Equal(t, exitUsage, code, errs)
 	})
 	t.Run("a note, and groups", func(t *testing.T) {
 		t.Parallel()
@@ -441,6 +511,48 @@ func TestDLQ(t *testing.T) {
 		require.Equal(t, 2, strings.Count(out, "\n"), out)
 		_, out, _ = d.run("", "dlq", "show", "1")
 		require.Contains(t, out, "customer called")
+	})
+	t.Run("a question ends with the first interrupt, and is not asked where nobody is", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 1)
+		args := []string{"dlq", "archive", "--all", "--config", d.config, "--set", "data=" + d.data()}
+		ctx, interrupt := context.WithCancel(t.Context())
+		pipe, answer := io.Pipe()
+		var out, told syncBuffer
+		ended := make(chan int)
+		go func() {
+			ended <- execute(ctx, ctx, &interrupts{}, Options{Kinds: handlers.Builtin()}, args, pipe, &out, &told)
+		}()
+		d.eventually(func() bool { return strings.Contains(told.String(), "archive 1 dead letters?") }, "it asks")
+		interrupt()
+		require.Equal(t, exitRefused, <-ended, told.String())
+		require.NoError(t, answer.Close())
+
+		read, write, err := os.Pipe()
+		require.NoError(t, err)
+		defer read.Close()
+		defer write.Close() // who would read it would wait
+		code := execute(t.Context(), t.Context(), &interrupts{}, Options{Kinds: handlers.Builtin()}, args, read, &out, &told)
+		require.Equal(t, exitUsage, code, told.String())
+		require.Contains(t, told.String(), "give --yes")
+	})
+	t.Run("what no letter has is wrong usage, as is what the API cannot do", func(t *testing.T) {
+		t.Parallel()
+		d := open(t, 1)
+		for _, line := range []string{
+			"ls --state dead", "ls --reason nonsense", "ls --parked yes", "archive --state gone --yes", "export --state dead",
+			"groups --since 24h", "groups --key k0", "groups --by colour",
+			"replay 1 --yes --detach --ramp 0", "replay 1 --yes --detach --to nowhere", "replay 1 --yes --detach --transform 1+",
+		} {
+			code, out, errs := d.run("", append([]string{"dlq"}, strings.Fields(line)...)...)
+			require.Equal(t, exitUsage, code, "%s: %s%s", line, out, errs)
+		}
+		code, out, errs := d.run("", "dlq", "groups", "--handler", "work")
+		require.Zero(t, code, errs)
+		require.Contains(t, out, "f0")
+		code, out, errs = d.run("", "dlq", "groups", "--handler", "nobody", "--by", "header:tenant", "--output", "ndjson")
+		require.Zero(t, code, errs)
+		require.Empty(t, out)
 	})
 	t.Run("a store that cannot be reached is exit code 3, nonsense 2", func(t *testing.T) {
 		t.Parallel()
@@ -484,4 +596,33 @@ func TestDLQ_LostRace(t *testing.T) {
 	require.Equal(t, exitRefused, code, told.String())
 	require.Contains(t, told.String(), "was first (edit at")
 	require.Contains(t, told.String(), `- {"repaired": true}`, "the newer version is shown")
+}
+
+// TestDLQ_Counted: a bulk action acts on what it counted.
+func TestDLQ_Counted(t *testing.T) {
+	t.Parallel()
+	t.Run("1-W9 what dies while the user thinks stays", func(t *testing.T) {
+		t.Parallel()
+		config := unique(fmt.Sprintf(passing, "main: {driver: embedded}", failingWith))
+		s := begin(t, config)
+		in, _ := topics(config)
+		code, _, errs := s.run("y\n", "dlq", "archive", "--all")
+		require.Equal(t, exitNotFound, code, errs)
+		s.publish(in, "no JSON")
+		s.letters(1)
+		pipe, answer := io.Pipe()
+		var out, told syncBuffer
+		args := []string{"dlq", "archive", "--all", "--config", s.config, "--set", "data=" + s.data()}
+		ended := make(chan int)
+		go func() {
+			ended <- execute(t.Context(), t.Context(), &interrupts{}, Options{Kinds: handlers.Builtin()}, args, pipe, &out, &told)
+		}()
+		s.eventually(func() bool { return strings.Contains(told.String(), "archive 1 dead letters?") }, "it asks")
+		s.publish(in, "nor is this")
+		s.letters(2)
+		_, err := io.WriteString(answer, "y\n")
+		require.NoError(t, err)
+		require.Zero(t, <-ended, told.String())
+		require.Equal(t, "archived 1\n", out.String())
+	})
 }

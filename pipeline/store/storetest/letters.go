@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +173,116 @@ func deadLetters(t *testing.T, h Harness) {
 		require.Equal(t, []store.State{store.Dead, store.Dead, store.Completed, store.Dead}, states())
 	})
 
+	t.Run("AnImportBuriesOnlyWhatIsNotThere", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		was := bury(t, s, letter(1))[0]
+		news := func(n int) (all []store.DeadLetter) { // of each message two deaths
+			for i := range n {
+				for _, death := range []string{"import", "of another death"} {
+					l := letter(i)
+					l.Copy, l.Error = death, death
+					all = append(all, l)
+				}
+			}
+			return all
+		}
+		told := func(n int) []pipeline.Write {
+			return []pipeline.Write{s.Record(store.AuditEntry{Actor: "ada", Action: "import", Count: n})}
+		}
+		var total atomic.Int64
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				n, err := s.ImportLetters(ctx, news(10), told)
+				if err != nil {
+					t.Error(err)
+				}
+				total.Add(int64(n))
+			})
+		}
+		wg.Wait()
+		require.Equal(t, int64(9), total.Load())
+		page, err := s.Letters(t.Context(), store.LetterQuery{})
+		require.NoError(t, err)
+		require.Len(t, page.Letters, 10)
+		for _, l := range page.Letters {
+			if l.Message == was.Message {
+				require.Equal(t, was, l)
+				continue
+			}
+			require.Equal(t, "import", l.Error, "the first of two in a file")
+			require.Equal(t, 1, l.Deaths)
+		}
+		count := 0
+		for _, e := range entries(t, s, store.AuditQuery{}) {
+			count += e.Count
+		}
+		require.Equal(t, 9, count)
+		twins := []store.DeadLetter{letter(20), letter(20)}
+		for i := range twins {
+			twins[i].Headers[pipeline.MetaIDSource], twins[i].Copy = pipeline.IDSourceContent, fmt.Sprint(i)
+		}
+		n, err := s.ImportLetters(t.Context(), append(twins, twins...), told)
+		require.NoError(t, err)
+		require.Equal(t, 2, n, "they only share an id")
+		do(t, s, s.Bury(twins[0]))
+		_, err = s.ImportLetters(t.Context(), []store.DeadLetter{letter(30), {}}, told)
+		require.ErrorIs(t, err, store.ErrInvalid)
+		n64, err := s.CountLetters(t.Context(), store.Filter{})
+		require.NoError(t, err)
+		require.Equal(t, int64(12), n64)
+	})
+
+	t.Run("PagesOfLargeLettersAreShort", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		for n := range 5 {
+			l := letter(n)
+			if l.Payload = make([]byte, store.PageBytes/3); n == 4 {
+				l.Payload = make([]byte, store.PageBytes+1)
+			}
+			do(t, s, s.Bury(l))
+		}
+		var sizes []int
+		for q := (store.LetterQuery{Oldest: true}); ; {
+			page, err := s.Letters(t.Context(), q)
+			require.NoError(t, err)
+			sizes = append(sizes, len(page.Letters))
+			if q.Cursor = page.Next; q.Cursor == "" {
+				break
+			}
+		}
+		require.Equal(t, []int{3, 1, 1}, sizes, "one in any case")
+		page, err := s.Letters(t.Context(), store.LetterQuery{Bare: true})
+		require.NoError(t, err)
+		require.Len(t, page.Letters, 5)
+		next, err := s.NextItems(t.Context(), startReplay(t, s), 10)
+		require.NoError(t, err)
+		require.Len(t, next, 3)
+	})
+
+	t.Run("PagesOldestFirst", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		for n := range 5 {
+			do(t, s, s.Bury(letter(n)))
+		}
+		q := store.LetterQuery{Limit: 3, Oldest: true, Filter: store.Not(store.Is(store.FieldMessage, "m-1"))}
+		page, err := s.Letters(t.Context(), q)
+		require.NoError(t, err)
+		do(t, s, s.Bury(letter(5)))
+		q.Cursor = page.Next
+		rest, err := s.Letters(t.Context(), q)
+		require.NoError(t, err)
+		require.Empty(t, rest.Next)
+		var got []string
+		for _, l := range append(page.Letters, rest.Letters...) {
+			got = append(got, l.Message)
+		}
+		require.Equal(t, []string{"m-0", "m-2", "m-3", "m-4", "m-5"}, got)
+	})
+
 	t.Run("PagesNewestFirst", func(t *testing.T) {
 		t.Parallel()
 		s, _ := h.fresh(t)
@@ -278,11 +390,17 @@ func deadLetters(t *testing.T, h Harness) {
 			do(t, s, s.Bury(letter(n)))
 		}
 		m := store.MoveAll{Filter: store.Is(store.FieldFingerprint, "f-1"), From: store.Dead, To: store.Archived, Limit: 5}
-		for _, want := range []int{5, 2, 0} {
+		var chunks []int
+		m.With = func(moved []store.DeadLetter) []pipeline.Write {
+			chunks = append(chunks, len(moved))
+			return nil
+		}
+		for _, want := range []int{7, 0} {
 			n, err := s.MoveLetters(t.Context(), m)
 			require.NoError(t, err)
 			require.Equal(t, want, n)
 		}
+		require.Equal(t, []int{5, 2}, chunks)
 		n, err := s.CountLetters(t.Context(), store.Is(store.FieldState, string(store.Archived)))
 		require.NoError(t, err)
 		require.Equal(t, int64(7), n)
@@ -293,6 +411,33 @@ func deadLetters(t *testing.T, h Harness) {
 		require.Equal(t, 4, moved, "0, 2, 3 and 5: none that came after")
 		_, err = s.MoveLetters(t.Context(), store.MoveAll{From: store.Archived, To: store.Replaying})
 		require.ErrorIs(t, err, store.ErrConflict)
+	})
+
+	t.Run("AMoveTakesWhatMatchedWhenItBegan", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		letters := bury(t, s, letter(1), letter(2), letter(3), letter(4))
+		broken := errors.New("broken")
+		m := store.MoveAll{From: store.Dead, To: store.Archived, Limit: 1}
+		m.With = func(moved []store.DeadLetter) []pipeline.Write {
+			switch moved[0].ID {
+			case letters[0].ID: // meanwhile one more dies, and the next comes back to life
+				return []pipeline.Write{s.Bury(letter(5)), s.CloseLetter(letters[1].Handler, letters[1].Message, 0)}
+			case letters[3].ID:
+				return []pipeline.Write{func(any) error { return broken }}
+			}
+			return nil
+		}
+		n, err := s.MoveLetters(t.Context(), m)
+		require.ErrorIs(t, err, broken)
+		require.Equal(t, 2, n, "what was done before the fault is told")
+		page, err := s.Letters(t.Context(), store.LetterQuery{Oldest: true})
+		require.NoError(t, err)
+		var got []store.State
+		for _, l := range page.Letters {
+			got = append(got, l.State)
+		}
+		require.Equal(t, []store.State{store.Archived, store.Completed, store.Archived, store.Dead, store.Dead}, got)
 	})
 
 	t.Run("SuccessClosesTheLetter", func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,69 +21,8 @@ var letterColumns = columns{
 		store.FieldParked: "(CASE parked WHEN 1 THEN 'true' ELSE 'false' END)",
 	},
 	time: "last_at", headers: "headers", form: "form", payload: "payload", text: "error",
-}
-
-const insertLetter = `
-INSERT INTO dead_letter (handler, message, twin, state, version, topic, subscription, part, place, msg_key, correlation,
-	reason, error, error_type, stack, fingerprint, attempts, first_at, last_at, deaths, replays, note,
-	buried_at, changed_at, expires_at, edited, form, headers, payload, parked)
-VALUES ($1, $2, $3, 'DEAD', 1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 1, $18, '', $19, $19, 0, 0, $20, $21, $22, $23)
-ON CONFLICT (handler, message, twin) DO UPDATE SET
-	state = 'DEAD', version = dead_letter.version + 1, topic = excluded.topic, subscription = excluded.subscription,
-	part = excluded.part, place = excluded.place, msg_key = excluded.msg_key, correlation = excluded.correlation,
-	reason = excluded.reason, error = excluded.error, error_type = excluded.error_type, stack = excluded.stack,
-	fingerprint = excluded.fingerprint, attempts = excluded.attempts, first_at = excluded.first_at, last_at = excluded.last_at,
-	parked = excluded.parked, deaths = dead_letter.deaths + 1, changed_at = excluded.changed_at, expires_at = 0,
-	replays = CASE WHEN dead_letter.replays > excluded.replays THEN dead_letter.replays ELSE excluded.replays END,
-	form = CASE dead_letter.edited WHEN 1 THEN dead_letter.form ELSE excluded.form END,
-	headers = CASE dead_letter.edited WHEN 1 THEN dead_letter.headers ELSE excluded.headers END,
-	payload = CASE dead_letter.edited WHEN 1 THEN dead_letter.payload ELSE excluded.payload END`
-
-// Bury implements store.DeadLetters.
-func (s *Store) Bury(l store.DeadLetter) pipeline.Write {
-	// All of it may come from headers that somebody else wrote.
-	l.Handler = show(l.Handler)
-	return s.write("bury dead letter", func(tx Tx) error {
-		if l.Handler == "" || l.Message == "" || l.Copy == "" {
-			return fmt.Errorf("%w: a letter has a handler, a message's id and a copy", store.ErrInvalid)
-		}
-		message, letterCopy := indexed(l.Message), encodeText(l.Copy)
-		fresh, err := tx.Exec("INSERT INTO dead_copy (handler, message, copy) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-			l.Handler, message, letterCopy)
-		if err != nil || fresh == 0 {
-			return err
-		}
-		twin, err := twinOf(tx, l)
-		if err != nil {
-			return err
-		}
-		headers, err := encodeHeaders(l.Headers)
-		if err != nil {
-			return err
-		}
-		now, err := s.clock(tx)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Exec(insertLetter, l.Handler, message, twin, show(l.Topic), show(l.Subscription), int64(l.Partition), l.Offset,
-			encodeText(l.Key), encodeText(l.Correlation), show(string(l.Reason)), show(l.Error), show(l.ErrorType), show(l.Stack),
-			show(l.Fingerprint), l.Attempts, micros(l.First), micros(l.Last), l.Replays, micros(now),
-			formOf(l.Payload), headers, bytesOf(l.Payload), truth(l.Parked))
-		return err
-	})
-}
-
-// twinOf is the twin of l's letter: of the one whose message was replayed, if l
-// is its next death.
-func twinOf(tx Tx, l store.DeadLetter) (twin string, err error) {
-	if l.Headers[pipeline.MetaIDSource] != pipeline.IDSourceContent {
-		return "", nil
-	}
-	found, err := one(tx, "SELECT twin FROM dead_letter WHERE id = $1 AND handler = $2 AND message = $3", []any{&twin}, l.ID, l.Handler, indexed(l.Message))
-	if err == nil && !found {
-		twin = encodeText(l.Copy)
-	}
-	return twin, err
+	// Their indexes leave nothing out; none of them is "" in a letter that somebody looks for.
+	usual: map[store.Field]string{store.FieldMessage: "", store.FieldHandler: "", store.FieldFingerprint: "", store.FieldState: ""},
 }
 
 const letterFields = `id, handler, message, twin, state, version, topic, subscription, part, place, msg_key, correlation, reason, error, error_type,
@@ -125,35 +65,66 @@ func (s *Store) Letter(ctx context.Context, id int64) (l store.DeadLetter, err e
 	return l, err
 }
 
-// Letters implements store.DeadLetters.
+// Letters implements store.DeadLetters. It finds the page first, and then reads
+// as many of its letters as it has room for.
 func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.LetterPage, err error) {
 	const what = "list dead letters"
 	size := store.PageSize(q.Limit)
-	before, err := cursor(q.Cursor)
+	from, err := cursor(q.Cursor)
 	if err != nil {
 		return page, wrap(what, err)
 	}
-	where, args, err := s.where(letterColumns, q.Filter, before, size+1)
+	behind, order := "id < $1", " ORDER BY id DESC"
+	if q.Oldest {
+		behind, order = "id > $1", " ORDER BY id"
+		if q.Cursor == "" {
+			from = 0
+		}
+	}
+	where, args, err := s.where(letterColumns, q.Filter, from)
 	if err != nil {
 		return page, wrap(what, err)
 	}
-	query := wholeLetter
-	if q.Bare {
-		query = bareLetter
+	where = behind + " AND " + where
+	var ids, sizes []int64
+	err = s.view(ctx, what, "SELECT id, length(payload) FROM dead_letter WHERE "+where+order+" LIMIT "+strconv.Itoa(size+1), func(scan func(...any) error) error {
+		var id, bytes int64
+		err := scan(&id, &bytes)
+		ids, sizes = append(ids, id), append(sizes, bytes)
+		return err
+	}, args...)
+	if err != nil || len(ids) == 0 {
+		return page, err
 	}
-	err = s.view(ctx, what, query+"WHERE id < $1 AND "+where+" ORDER BY id DESC LIMIT $2", func(scan func(...any) error) error {
+	query, n := bareLetter, min(len(ids), size)
+	if !q.Bare {
+		query, n = wholeLetter, fitting(sizes[:n])
+	}
+	if n < len(ids) {
+		page.Next = strconv.FormatInt(ids[n-1], 36)
+	}
+	// The condition again: a letter may have changed since.
+	err = s.view(ctx, what, query+"WHERE id IN ("+listed(ids[:n])+") AND "+where+order, func(scan func(...any) error) error {
 		l, err := scanLetter(scan)
 		page.Letters = append(page.Letters, l)
 		return err
 	}, args...)
-	if err == nil && len(page.Letters) > size {
-		page.Letters = page.Letters[:size]
-		page.Next = strconv.FormatInt(page.Letters[size-1].ID, 36)
-	}
 	return page, err
 }
 
-// cursor returns the id before which a page begins.
+// fitting returns how many letters with payloads of these sizes a page has room
+// for.
+func fitting(sizes []int64) int {
+	sum := int64(0)
+	for i, size := range sizes {
+		if sum += size; sum > store.PageBytes && i > 0 {
+			return i
+		}
+	}
+	return len(sizes)
+}
+
+// cursor returns the id behind which a page begins, newest first.
 func cursor(text string) (int64, error) {
 	if text == "" {
 		return 1<<63 - 1, nil
@@ -226,41 +197,68 @@ func refused(tx Tx, id int64) error {
 	return fmt.Errorf("%w: it is %s, in version %d: look at it again", store.ErrConflict, state, version)
 }
 
-// MoveLetters implements store.DeadLetters.
+// MoveLetters implements store.DeadLetters. A reader finds them, which may take
+// a look at each letter: SQLite's one writer has better to do.
 func (s *Store) MoveLetters(ctx context.Context, m store.MoveAll) (n int, err error) {
 	what := fmt.Sprintf("move dead letters to %s", m.To)
 	if !store.CanMove(m.From, m.To) {
 		return 0, fmt.Errorf("%s: %w: not from %s", what, store.ErrConflict, m.From)
 	}
+	where, args, err := s.where(letterColumns, m.Filter, string(m.From), upTo(m.UpTo))
+	if err != nil {
+		return 0, wrap(what, err)
+	}
+	var ids []int64
+	err = s.view(ctx, what, "SELECT id FROM dead_letter WHERE state = $1 AND id <= $2 AND "+where+" ORDER BY id", func(scan func(...any) error) error {
+		var id int64
+		err := scan(&id)
+		ids = append(ids, id)
+		return err
+	}, args...)
+	if err != nil {
+		return 0, err
+	}
+	for chunk := range slices.Chunk(ids, limit(m.Limit)) {
+		moved, err := s.moveSome(ctx, what, m, chunk)
+		if err != nil {
+			return n, err
+		}
+		n += moved
+	}
+	return n, nil
+}
+
+// moveSome moves those of the letters that are still in m.From, in one
+// transaction.
+func (s *Store) moveSome(ctx context.Context, what string, m store.MoveAll, ids []int64) (int, error) {
 	var moved []store.DeadLetter
-	err = s.update(ctx, what, func(tx Tx) error {
+	err := s.update(ctx, what, func(tx Tx) error {
 		moved = nil
 		now, err := s.clock(tx)
 		if err != nil {
 			return err
 		}
-		where, args, err := s.where(letterColumns, m.Filter, string(m.To), micros(now), expires(m.To, m.Expires),
-			truth(m.To == store.Replaying), string(m.From), limit(m.Limit), upTo(m.UpTo))
-		if err != nil {
-			return err
-		}
-		// The state is asked for again: another transaction may have been first.
 		err = tx.Query(`UPDATE dead_letter SET state = $1, version = version + 1, changed_at = $2, expires_at = $3, replays = replays + $4
-			WHERE state = $5 AND id IN (SELECT id FROM dead_letter WHERE state = $5 AND id <= $7 AND `+where+` ORDER BY id LIMIT $6)
-			RETURNING `+bareFields, func(scan func(...any) error) error {
+			WHERE state = $5 AND id IN (`+listed(ids)+`) RETURNING `+bareFields, func(scan func(...any) error) error {
 			l, err := scanLetter(scan)
 			moved = append(moved, l)
 			return err
-		}, args...)
+		}, string(m.To), micros(now), expires(m.To, m.Expires), truth(m.To == store.Replaying), string(m.From))
 		if err != nil || m.With == nil || len(moved) == 0 {
 			return err
 		}
 		return all(tx, m.With(moved))
 	})
-	if err != nil {
-		return 0, err
+	return len(moved), err
+}
+
+// listed writes ids for IN.
+func listed(ids []int64) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
 	}
-	return len(moved), nil
+	return strings.Join(texts, ", ")
 }
 
 // upTo is the newest id that is meant.

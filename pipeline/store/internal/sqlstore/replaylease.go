@@ -102,16 +102,20 @@ func outcomes(tx Tx, run int64) (completed, dead int64, err error) {
 // NextItems implements store.Replays.
 func (s *Store) NextItems(ctx context.Context, l store.ReplayLease, n int) (next []store.Candidate, err error) {
 	const what = "get next items of replay"
-	err = s.view(ctx, what, `SELECT l.pos, l.letter, l.seen FROM replay_run r JOIN replay_letter l ON l.selection = r.selection
+	var sizes []int64
+	err = s.view(ctx, what, `SELECT l.pos, l.letter, l.seen, coalesce(length(d.payload), 0)
+		FROM replay_run r JOIN replay_letter l ON l.selection = r.selection LEFT JOIN dead_letter d ON d.id = l.letter
 		WHERE r.id = $1 AND l.pos > r.reached ORDER BY l.pos LIMIT $2`, func(scan func(...any) error) error {
 		c := store.Candidate{ReplayItem: store.ReplayItem{State: store.ItemPending}}
-		err := scan(&c.Place, &c.Letter, &c.Seen)
-		next = append(next, c)
+		var size int64
+		err := scan(&c.Place, &c.Letter, &c.Seen, &size)
+		next, sizes = append(next, c), append(sizes, size)
 		return err
 	}, l.ID, limit(n))
 	if err != nil || len(next) == 0 {
 		return next, err
 	}
+	next = next[:fitting(sizes)]
 	letters, err := s.lettersAt(ctx, what, l.Selection, next[0].Place-1, next[len(next)-1].Place)
 	if err != nil {
 		return nil, err

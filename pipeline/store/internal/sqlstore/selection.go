@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -90,14 +88,10 @@ func (s *Store) asked(sel store.Selection) (string, []any, error) {
 		return "", nil, fmt.Errorf("%w: at most %d letters by id: use a filter", store.ErrInvalid, store.MaxNamed)
 	case len(sel.Named) > 0:
 		slices.Sort(sel.Named)
-		ids := make([]string, len(sel.Named))
-		for i, id := range sel.Named {
-			ids[i] = strconv.FormatInt(id, 10)
-		}
 		if len(slices.Compact(slices.Clone(sel.Named))) < len(sel.Named) {
 			return "", nil, fmt.Errorf("%w: a letter is named twice", store.ErrInvalid)
 		}
-		return "id IN (" + strings.Join(ids, ", ") + ")", nil, nil
+		return "id IN (" + listed(sel.Named) + ")", nil, nil
 	}
 	where, args, err := s.where(letterColumns, sel.Filter)
 	return "state = 'DEAD' AND " + where, args, err
