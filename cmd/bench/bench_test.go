@@ -55,7 +55,8 @@ func TestBench(t *testing.T) {
 	}{
 		// Enough for a few looks at the output, with the race detector in the peers.
 		job.Embedded: {[]string{"-n", "3000"}, "", 3},
-		job.RabbitMQ: {[]string{"-n", "500", "-variant", "quorum"}, "RABBITMQ_URL", 5},
+		// And for CPU time to show, which comes in ticks of 10 ms.
+		job.RabbitMQ: {[]string{"-n", "3000", "-variant", "quorum"}, "RABBITMQ_URL", 5},
 		job.Kafka:    {[]string{"-n", "2000", "-variant", "4 partitions"}, "KAFKA_BROKERS", 5},
 	} {
 		t.Run(broker, func(t *testing.T) {

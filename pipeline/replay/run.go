@@ -83,6 +83,9 @@ func (r *run) prepare(ctx context.Context) error {
 	if perSecond := r.lease.Options.Rate; perSecond > 0 {
 		// Twice what comes together in a turn, so that a late turn catches up.
 		r.limit = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(2*perSecond*followSoon.Seconds()))))
+		if r.lease.Pending < r.lease.Count { // what was sent before the lease has used the rate up
+			r.limit.AllowN(time.Now(), r.limit.Burst())
+		}
 	}
 	return nil
 }
@@ -103,16 +106,16 @@ func (r *run) step(ctx context.Context) (int, error) {
 		}
 		r.edit = edit
 	}
-	n := r.room()
+	n, now := r.room(), time.Now()
 	if o.Rate > 0 {
-		now := time.Now()
 		n = min(n, int(r.limit.TokensAt(now)))
-		r.limit.AllowN(now, n)
 	}
 	if n == 0 {
 		return 0, nil
 	}
-	return r.send(ctx, n)
+	sent, err := r.send(ctx, n)
+	r.limit.AllowN(now, sent) // what was not sent, as a pause came in between, uses nothing up
+	return sent, err
 }
 
 // room is how many letters may be sent besides those under way.
