@@ -409,7 +409,7 @@ func TestDLQ(t *testing.T) {
 			l, err := s.Letter(t.Context(), id)
 			require.NoError(t, err)
 			require.NoError(t, s.Do(t.Context(), s.MoveLetter(store.Move{ID: id, To: store.Replaying}),
-				s.Requeue(store.DelayedMessage{Handler: l.Handler, Message: l.Message, Content: l.Content})))
+				s.Requeue(store.DelayedMessage{Handler: l.Handler, Message: l.Message, Letter: id, Content: l.Content})))
 		}
 		leases, err := s.LeaseDue(t.Context(), "work", 1, time.Hour)
 		require.NoError(t, err)
