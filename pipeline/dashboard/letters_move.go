@@ -150,7 +150,9 @@ func (l letters) matching(ctx context.Context, m movement) (ids []int64, err err
 			return nil, err
 		}
 		for _, letter := range page.Letters {
-			ids = append(ids, letter.ID)
+			if m.UpTo == 0 || letter.ID <= m.UpTo {
+				ids = append(ids, letter.ID)
+			}
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
 			return ids, nil

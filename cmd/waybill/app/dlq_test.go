@@ -185,6 +185,22 @@ func TestLetters_API(t *testing.T) {
 				require.Empty(t, d.messages("state=ARCHIVED"))
 			})
 
+			t.Run("1-W9 what is newer than up_to stays", func(t *testing.T) {
+				t.Parallel()
+				d := newDesk(t, isolated(t, line), 3)
+				upTo := d.id("m-1")
+				var moved dashboard.Moved
+				d.ask(http.MethodPost, "/archive", fmt.Sprintf(`{"filter":{},"up_to":%d}`, upTo), http.StatusOK, &moved)
+				require.Equal(t, 2, moved.Count)
+				d.ask(http.MethodPost, "/restore", `{"filter":{}}`, http.StatusOK, nil)
+				for _, message := range []string{"m-0", "m-1", "m-2"} {
+					require.NoError(t, d.api.store.Do(t.Context(), d.api.store.MoveLetter(store.Move{ID: d.id(message), To: store.Replaying})))
+				}
+				d.ask(http.MethodPost, "/restore", fmt.Sprintf(`{"filter":{},"up_to":%d,"give_up":true}`, upTo), http.StatusOK, &moved)
+				require.Equal(t, 2, moved.Count)
+				require.Equal(t, "m-2", d.messages("state=REPLAYING"))
+			})
+
 			t.Run("1-W12 what the state does not allow is refused", func(t *testing.T) {
 				t.Parallel()
 				d := newDesk(t, isolated(t, line), 3)
@@ -409,7 +425,7 @@ func TestDLQ(t *testing.T) {
 			l, err := s.Letter(t.Context(), id)
 			require.NoError(t, err)
 			require.NoError(t, s.Do(t.Context(), s.MoveLetter(store.Move{ID: id, To: store.Replaying}),
-				s.Requeue(store.DelayedMessage{Handler: l.Handler, Message: l.Message, Content: l.Content})))
+				s.Requeue(store.DelayedMessage{Handler: l.Handler, Message: l.Message, Letter: id, Content: l.Content})))
 		}
 		leases, err := s.LeaseDue(t.Context(), "work", 1, time.Hour)
 		require.NoError(t, err)
