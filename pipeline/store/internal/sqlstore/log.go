@@ -145,8 +145,8 @@ func (l *Log) TrimLog(ctx context.Context, rule store.LogRule) (int, error) {
 		if err != nil || gone > 0 || rule.Bytes <= 0 {
 			return err
 		}
-		// Triggers keep the sizes. The oldest go, as long as what is before them
-		// does not make up for what is too much.
+		// log_size is kept, or added up, by the driver's tables. The oldest go, as
+		// long as what is before them does not make up for what is too much.
 		gone, err = tx.Exec(`DELETE FROM message_log WHERE id IN (
 			SELECT id FROM (
 				SELECT id, sum(kept) OVER (ORDER BY at, id) - kept AS before
