@@ -1,13 +1,10 @@
 package app
 
 import (
-	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -15,8 +12,9 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // calling is a pipeline that calls the warehouse for what is in in-~.
@@ -258,7 +256,7 @@ func TestDelayed_Takeover(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			w := newWarehouse(t, "a1")
-			config := unique(fmt.Sprintf(calling, brokers, parts(driver), w.URL, "ordering: key")) + fmt.Sprintf("store: {url: %q}\n", postgresSchema(t))
+			config := unique(fmt.Sprintf(calling, brokers, parts(driver), w.URL, "ordering: key")) + fmt.Sprintf("store: {url: %q}\n", storetest.Schema(t))
 			in, _ := topics(config)
 			one := begin(t, config)
 			one.order(in, "a1")
@@ -280,27 +278,4 @@ func TestDelayed_Takeover(t *testing.T) {
 			require.Equal(t, []string{"a1", "a2", "a3", "a4"}, w.of("a"))
 		})
 	}
-}
-
-// postgresSchema makes a schema of its own on the PostgreSQL server and returns
-// the URL of a store in it.
-func postgresSchema(t *testing.T) string {
-	t.Helper()
-	server := needEnv(t, "POSTGRES_URL")
-	schema := "app_" + strings.ToLower(rand.Text()[:12])
-	execute := func(statement string) {
-		conn, err := pgx.Connect(context.Background(), server)
-		require.NoError(t, err)
-		_, err = conn.Exec(context.Background(), statement)
-		require.NoError(t, err)
-		require.NoError(t, conn.Close(context.Background()))
-	}
-	execute("CREATE SCHEMA " + schema)
-	t.Cleanup(func() { execute("DROP SCHEMA " + schema + " CASCADE") })
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	return u.String()
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // desk is dead letters in a store, on which nobody runs: requests go through
@@ -34,7 +35,7 @@ type desk struct {
 func stores(t *testing.T) map[string]string {
 	all := map[string]string{"sqlite": ""}
 	if !testing.Short() {
-		all["postgres"] = fmt.Sprintf("store: {url: %q}\n", postgresSchema(t))
+		all["postgres"] = fmt.Sprintf("store: {url: %q}\n", storetest.Schema(t))
 	}
 	return all
 }
@@ -379,7 +380,7 @@ func isolated(t *testing.T, line string) string {
 	if line == "" {
 		return line
 	}
-	return fmt.Sprintf("store: {url: %q}\n", postgresSchema(t))
+	return fmt.Sprintf("store: {url: %q}\n", storetest.Schema(t))
 }
 
 // TestDLQ: the commands, on a store that nobody runs on.

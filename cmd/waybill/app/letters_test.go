@@ -23,6 +23,7 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // failingWith makes a pipeline whose handler gives up on whatever is not JSON.
@@ -214,7 +215,7 @@ func awayable(t *testing.T) (*toxiproxy.Proxy, string) {
 	if testing.Short() {
 		t.Skip("needs PostgreSQL")
 	}
-	u, err := url.Parse(postgresSchema(t))
+	u, err := url.Parse(storetest.Schema(t))
 	require.NoError(t, err)
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	proxy := toxiproxy.NewProxy(server, "postgres", "127.0.0.1:0", u.Host)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // failsIfBad is a script that fails for good where the payload says so.
@@ -43,7 +44,7 @@ func TestRows_MessageLogAway(t *testing.T) {
 	}
 	setup := func(t *testing.T) (s *stand, in string, proxy *toxiproxy.Proxy) {
 		t.Helper()
-		u, err := url.Parse(logSchema(t))
+		u, err := url.Parse(storetest.Schema(t))
 		require.NoError(t, err)
 		p := newProxy(t, u.Host)
 		require.NoError(t, p.Start())

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,13 +12,13 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/go-json-experiment/json"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/handlers"
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
 	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // scripted is a pipeline of one handler, whose kind is the test's.
@@ -57,7 +56,7 @@ func eachStore(t *testing.T, run func(t *testing.T, store func(t *testing.T) str
 	t.Helper()
 	stores := map[string]func(*testing.T) string{"sqlite": func(*testing.T) string { return "" }}
 	if !testing.Short() {
-		stores["postgres"] = func(t *testing.T) string { t.Helper(); return fmt.Sprintf("store: {url: %q}", logSchema(t)) }
+		stores["postgres"] = func(t *testing.T) string { t.Helper(); return fmt.Sprintf("store: {url: %q}", storetest.Schema(t)) }
 	}
 	for name, block := range stores {
 		t.Run(name, func(t *testing.T) {
@@ -65,28 +64,6 @@ func eachStore(t *testing.T, run func(t *testing.T, store func(t *testing.T) str
 			run(t, block)
 		})
 	}
-}
-
-// logSchema makes a schema in PostgreSQL that goes with the test.
-func logSchema(t *testing.T) string {
-	t.Helper()
-	server := needEnv(t, "POSTGRES_URL")
-	schema := "log_" + strings.ToLower(rand.Text()[:12])
-	do := func(statement string) {
-		conn, err := pgx.Connect(context.Background(), server)
-		require.NoError(t, err)
-		_, err = conn.Exec(context.Background(), statement)
-		require.NoError(t, err)
-		require.NoError(t, conn.Close(context.Background()))
-	}
-	do("CREATE SCHEMA " + schema)
-	t.Cleanup(func() { do("DROP SCHEMA " + schema + " CASCADE") })
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	return u.String()
 }
 
 // searchLog is `waybill log search` with these flags.

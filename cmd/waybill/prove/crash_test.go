@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline/journal"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // newDeadly is a plant whose orders may kill the process, with 64 runs at a time
@@ -151,7 +152,7 @@ func TestPoison_DataWiped(t *testing.T) {
 		t.Run(at.driver, func(t *testing.T) {
 			l := ledger{Test: "poison, data folder wiped", Broker: at.driver}
 			since := begin()
-			p := newDeadly(t, at, fmt.Sprintf("store: {url: %q}\ninstance: one\n", database(t)))
+			p := newDeadly(t, at, fmt.Sprintf("store: {url: %q}\ninstance: one\n", storetest.Schema(t)))
 			offered, payloads, killers := deadlyOrders(500, 500)
 			p.feed(t, p, payloads)
 			p.supervise(t, &l, journal.MaxCrashes*len(killers), func() {
@@ -177,7 +178,7 @@ func TestPoison_TakenOver(t *testing.T) {
 		t.Run(at.driver, func(t *testing.T) {
 			l := ledger{Test: "poison, taken over", Broker: at.driver}
 			since := begin()
-			p := newDeadly(t, at, fmt.Sprintf("store: {url: %q}\n", database(t)))
+			p := newDeadly(t, at, fmt.Sprintf("store: {url: %q}\n", storetest.Schema(t)))
 			other := p.twin(t)
 			offered, payloads, killers := deadlyOrders(500, 500)
 			p.feed(t, p, payloads)
@@ -246,7 +247,7 @@ func TestPoison_Storm(t *testing.T) {
 	direct := at.url
 	line := newLine(t, direct)
 	at.url = line.url
-	p := newDeadly(t, at, fmt.Sprintf("store: {url: %q}\n", database(t)))
+	p := newDeadly(t, at, fmt.Sprintf("store: {url: %q}\n", storetest.Schema(t)))
 	offered, payloads, _ := deadlyOrders(2_000, 1_000_000)
 	for i := range payloads { // slow, so that there is something in hand at each cut
 		payloads[i] = []byte(strings.Replace(string(payloads[i]), `"pause":1`, `"pause":100`, 1))

@@ -1,11 +1,8 @@
 package prove
 
 import (
-	"context"
-	"crypto/rand"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // takeover is how soon another instance goes on with what one that was killed
@@ -75,29 +73,6 @@ func (p *plant) offer(t *testing.T, ids ...string) {
 	feedByCommand(t, p, payloads)
 }
 
-// database makes a schema of its own on the PostgreSQL server and returns the
-// URL of a store in it.
-func database(t *testing.T) string {
-	t.Helper()
-	server := env(t, "POSTGRES_URL")
-	schema := "prove_" + strings.ToLower(rand.Text()[:12])
-	run := func(statement string) {
-		conn, err := pgx.Connect(context.Background(), server)
-		require.NoError(t, err)
-		_, err = conn.Exec(context.Background(), statement)
-		require.NoError(t, err)
-		require.NoError(t, conn.Close(context.Background()))
-	}
-	run("CREATE SCHEMA " + schema)
-	t.Cleanup(func() { run("DROP SCHEMA " + schema + " CASCADE") })
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
 func rabbit(t *testing.T) place {
 	t.Helper()
 	if testing.Short() {
@@ -113,7 +88,7 @@ func always(r ruling) func(string) ruling { return func(string) ruling { return 
 func TestDelayedShared(t *testing.T) {
 	n := sizes().orders / 20
 	w := newWarehouse(t, always(refuse))
-	p := newCaller(t, rabbit(t), w, "none", database(t))
+	p := newCaller(t, rabbit(t), w, "none", storetest.Schema(t))
 	one, two := p.start(t), p.twin(t).start(t)
 	ids := make([]string, n)
 	for i := range ids {
@@ -138,7 +113,7 @@ func TestDelayedShared(t *testing.T) {
 // back when another has its message. What it says then is refused.
 func TestLateOutcome(t *testing.T) {
 	w := newWarehouse(t, always(refuse))
-	p := newCaller(t, rabbit(t), w, "none", database(t))
+	p := newCaller(t, rabbit(t), w, "none", storetest.Schema(t))
 	one := p.start(t)
 	p.offer(t, "c-1")
 	one.await(func() bool { return w.called("c-1") > 1 }, "it is delayed")
@@ -180,7 +155,7 @@ func TestHeldKey(t *testing.T) {
 			})
 			store, shared := "sqlite:waybill.db", at.driver != "embedded"
 			if shared {
-				store = database(t)
+				store = storetest.Schema(t)
 			}
 			p := newCaller(t, at, w, "key", store)
 			since := time.Now()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
 
 // newTracker is a plant whose handler is a track_stages, with this store.
@@ -146,7 +147,7 @@ func TestTracking_Crash(t *testing.T) {
 }
 
 func crashWhileTracking(t *testing.T, at place, saved bool) {
-	store := database(t)
+	store := storetest.Schema(t)
 	db := newBystander(t, store)
 	p := newTracker(t, at, store, 1000)
 	run := p.start(t)
