@@ -85,6 +85,9 @@ func (s *stand) replay(code int, args ...string) (run dashboard.Replay, errs str
 // id, share one if they are equal. A replay of one ends with its own letter.
 func TestReplay_WithoutAnID(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs RabbitMQ")
+	}
 	w := newWarehouse(t)
 	w.set("o-1", http.StatusBadRequest)
 	config := unique(fmt.Sprintf(repairing, brokersUnderTest(t)["rabbitmq"], w.URL))
