@@ -34,11 +34,13 @@ type hand struct {
 // leased is a delayed message in hand.
 type leased struct {
 	store.Lease
-	pos   int64
-	until time.Time // by this process's clock; only keep uses it, after take
-	hand  *hand
-	begun bool // under the hand's mutex
-	lost  bool // somebody else has it; under the hand's mutex, too
+	pos  int64
+	hand *hand
+
+	// Under the hand's mutex.
+	until time.Time // by this process's clock
+	begun bool
+	lost  bool // somebody else has it
 }
 
 func newHand(i *inlet, claim *broker.Claim) *hand {
@@ -94,17 +96,13 @@ func (h *hand) extend(ctx context.Context) {
 	var group errgroup.Group
 	group.SetLimit(extendWidth)
 	for _, l := range h.all() {
-		if time.Until(l.until) > leaseTTL-leaseExtend {
+		if l.younger(leaseExtend) {
 			continue
 		}
 		group.Go(func() error {
-			asked := time.Now()
 			one, cancel := context.WithTimeout(ctx, leaseExtend) // else one silent connection costs all their leases
 			defer cancel()
-			switch err := h.inlet.store.ExtendLease(one, l.Lease, leaseTTL); {
-			case err == nil:
-				l.until = asked.Add(leaseTTL)
-			case errors.Is(err, store.ErrStaleToken):
+			if err := l.extend(one); errors.Is(err, store.ErrStaleToken) {
 				h.drop(l)
 			}
 			return nil // one that the store did not answer for is asked for again
@@ -161,6 +159,26 @@ func (h *hand) giveBack(leases []*leased) {
 	if err := group.Wait(); err != nil && !errors.Is(err, store.ErrStaleToken) {
 		h.inlet.log.Warn("delayed messages are not given back, and come when their leases end: " + err.Error())
 	}
+}
+
+// extend makes the lease last.
+func (l *leased) extend(ctx context.Context) error {
+	asked := time.Now()
+	if err := l.hand.inlet.store.ExtendLease(ctx, l.Lease, leaseTTL); err != nil {
+		return err
+	}
+	l.hand.mu.Lock()
+	defer l.hand.mu.Unlock()
+	l.until = asked.Add(leaseTTL)
+	return nil
+}
+
+// younger reports whether the lease was given, or made to last, less than age
+// ago.
+func (l *leased) younger(age time.Duration) bool {
+	l.hand.mu.Lock()
+	defer l.hand.mu.Unlock()
+	return time.Until(l.until) > leaseTTL-age
 }
 
 // begin returns "" if the message may run, else how it ends. Once the route

@@ -16,6 +16,7 @@ import (
 const (
 	leaseTTL    = 7 * time.Second
 	leaseExtend = 2 * time.Second        // how often leases are made to last
+	leaseNew    = time.Second            // how long nobody need ask whether one is still ours
 	leaseAnswer = 3 * time.Second        // how long the store may take to give some; they count meanwhile
 	inletPoll   = time.Second            // how late it may notice what others have put or given back
 	inletMiss   = 100 * time.Millisecond // pause after what is due could not be had

@@ -280,21 +280,40 @@ func TestInlet(t *testing.T) {
 		})
 	})
 
-	t.Run("nothing is published for one whose lease was lost", func(t *testing.T) {
-		t.Parallel()
-		s := &cellar{}
-		s.put(due("m", ""))
-		r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
-			s.mu.Lock()
-			s.rows[0].Token = "another's"
-			s.mu.Unlock()
-			return pass(msg)
-		}, nil)
-		r.start(t)
-		require.Eventually(t, func() bool { return r.value(t, "waybill_messages_processed_total", "void") == 1 }, soon, time.Millisecond)
-		require.Empty(t, r.fake.on("out"))
-		require.Empty(t, s.closed)
-	})
+	for _, test := range []struct {
+		name  string
+		after time.Duration // that the lease is lost and the outputs are ready
+		asked int
+	}{
+		{"nothing is published for one whose lease was lost", leaseNew, 1},
+		{"a lease that is new is not asked for again", leaseNew - time.Millisecond, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				s := &cellar{extend: func(l store.Lease) error {
+					asked++
+					return store.ErrStaleToken
+				}}
+				s.put(due("m", ""))
+				r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+					time.Sleep(test.after) //nolint:forbidigo // of synctest's clock
+					return pass(msg)
+				}, nil)
+				r.start(t)
+				result := "ok"
+				if test.asked > 0 {
+					result = "void"
+				}
+				require.Eventually(t, func() bool { return r.value(t, "waybill_messages_processed_total", result) == 1 }, time.Minute, time.Millisecond)
+				require.Equal(t, test.asked, asked)
+				require.Len(t, r.fake.on("out"), 1-test.asked)
+				require.Len(t, s.closed, 1-test.asked)
+				require.NoError(t, r.Stop(t.Context()))
+			})
+		})
+	}
 }
 
 // meanwhile is a store while which is asked something else happens.

@@ -11,7 +11,6 @@ import (
 	"github.com/waybill-dev/waybill/middleware"
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
-	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 // sender returns how routes make outcomes durable. Where all outputs are on
@@ -42,13 +41,14 @@ func (e *Engine) sender() middleware.Send {
 
 // stillOurs makes the lease of a delayed message last before something is
 // published for it: broker and store are two here, and the store would refuse
-// only what is out already.
+// only what is out already. A lease that is new needs no asking: a process that
+// was stopped meanwhile sees by its clock that it is not.
 func (e *Engine) stillOurs(ctx context.Context, in *message.Message, out []middleware.Output) error {
-	l := store.LeaseOf(in.Context())
-	if l == nil || len(out) == 0 {
+	l := leasedOf(in.Context())
+	if l == nil || len(out) == 0 || l.younger(leaseNew) {
 		return nil
 	}
-	return e.opts.Store.ExtendLease(ctx, *l, leaseTTL)
+	return l.extend(ctx)
 }
 
 // committer returns the broker that can make the whole outcome one
