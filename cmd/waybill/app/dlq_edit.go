@@ -27,7 +27,7 @@ import (
 type editCommand struct {
 	*cli
 	file    string
-	values  []string // /pointer=value
+	values  []string // /pointer=text or /pointer:=JSON
 	headers []string // name=value
 	drop    []string
 	why     string
@@ -41,9 +41,10 @@ func (c *cli) dlqEditCommand() *cobra.Command {
 		Short: "Repair a dead letter",
 		Long: "Changes payload or headers of a letter that is DEAD, shows the difference and asks. The original is kept. Without a flag that\n" +
 			"says what to change, the payload is opened in $VISUAL or $EDITOR.\n\n" +
-			"--set with a JSON Pointer changes one value and no other byte: of a string the text, else the value as JSON.\n" +
+			"--value changes the value at a JSON Pointer and no other byte: after = of a string the text, else the value as JSON; after := always JSON.\n" +
 			"Who was not the last to see the letter changes nothing: exit code 5, and the letter as it is now.",
-		Example: "  waybill dlq edit 17\n  waybill dlq edit 17 --set /address/zip=10115 --why 'customer called'\n" +
+		Example: "  waybill dlq edit 17\n  waybill dlq edit 17 --value /address/zip=10115 --why 'customer called'\n" +
+			"  waybill dlq edit 17 --value '/order_lines/0/quantity:=2'\n" +
 			"  waybill dlq edit 17 --file order.json --header tenant=north --yes",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,30 +52,16 @@ func (c *cli) dlqEditCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e.takeValues()
 			return e.with(func(a *api) error { return e.run(cmd.Context(), a, id) })
 		},
 	}
 	cmd.Flags().StringVar(&e.file, "file", "", "take the payload from a file; - is the standard input")
+	cmd.Flags().StringArrayVar(&e.values, "value", nil, "change a value of the payload: /pointer=text or /pointer:=JSON")
 	cmd.Flags().StringArrayVar(&e.headers, "header", nil, "set a header: name=value")
 	cmd.Flags().StringArrayVar(&e.drop, "drop-header", nil, "remove a header")
 	cmd.Flags().StringVar(&e.why, "why", "", "for the audit log")
 	cmd.Flags().BoolVarP(&e.yes, "yes", "y", false, "do not ask")
 	return cmd
-}
-
-// takeValues takes from --set, which is also for the config, what begins with
-// a slash.
-func (e *editCommand) takeValues() {
-	set := e.set
-	e.set = nil
-	for _, s := range set {
-		if strings.HasPrefix(s, "/") {
-			e.values = append(e.values, s)
-		} else {
-			e.set = append(e.set, s)
-		}
-	}
 }
 
 func (e *editCommand) run(ctx context.Context, a *api, id int64) error {
@@ -144,10 +131,9 @@ func (e *editCommand) edited(ctx context.Context, c store.Content) (store.Conten
 	if err != nil {
 		return c, fmt.Errorf("read the new payload: %w", err)
 	}
-	for _, set := range e.values {
-		path, value, _ := strings.Cut(set, "=")
-		if c.Payload, err = replaced(c.Payload, path, value); err != nil {
-			return c, exit(exitUsage, fmt.Errorf("--set %s: %w", set, err))
+	for _, value := range e.values {
+		if c.Payload, err = replaced(c.Payload, value); err != nil {
+			return c, exit(exitUsage, fmt.Errorf("--value %s: %w", value, err))
 		}
 	}
 	for _, name := range e.drop {
@@ -163,24 +149,31 @@ func (e *editCommand) edited(ctx context.Context, c store.Content) (store.Conten
 	return c, nil
 }
 
-// replaced puts a value at a path and leaves every other byte.
-func replaced(payload []byte, path, value string) ([]byte, error) {
-	span, ok, err := pointer.Find(payload, path)
-	if err != nil {
-		return nil, err
-	}
+// replaced puts a value, written /pointer=text or /pointer:=JSON, in the place
+// of the one there and leaves every other byte.
+func replaced(payload []byte, value string) ([]byte, error) {
+	path, text, ok := strings.Cut(value, "=")
 	if !ok {
+		return nil, errors.New("want /pointer=text or /pointer:=JSON")
+	}
+	path, asJSON := strings.CutSuffix(path, ":")
+	span, ok, err := pointer.Find(payload, path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
 		return nil, errors.New("the payload has no such value: add it with the editor")
 	}
-	text := []byte(value)
-	if span.Of(payload)[0] == '"' {
-		if text, err = json.Marshal(value); err != nil {
+	put := []byte(text)
+	switch {
+	case !asJSON && span.Of(payload)[0] == '"':
+		if put, err = json.Marshal(text); err != nil {
 			return nil, err
 		}
-	} else if !jsontext.Value(text).IsValid() {
-		return nil, fmt.Errorf("it is no string there, and %q is not JSON", value)
+	case !jsontext.Value(put).IsValid():
+		return nil, fmt.Errorf("%q is not JSON: a text needs its quotes there", text)
 	}
-	return slices.Concat(payload[:span.Start], text, payload[span.End:]), nil
+	return slices.Concat(payload[:span.Start], put, payload[span.End:]), nil
 }
 
 // byHand opens the payload in the user's editor.
@@ -191,7 +184,7 @@ func (e *editCommand) byHand(ctx context.Context, payload []byte) ([]byte, error
 	}
 	switch {
 	case editor == "":
-		return nil, exit(exitUsage, errors.New("no editor: set $EDITOR, or say what to change with --set, --header or --file"))
+		return nil, exit(exitUsage, errors.New("no editor: set $EDITOR, or say what to change with --value, --header or --file"))
 	case !utf8.Valid(payload):
 		return nil, exit(exitUsage, errors.New("the payload is no text: change it with --file"))
 	}
