@@ -94,7 +94,7 @@ func (s *fileSite) write(f func(*sql.DB) error) error {
 }
 
 func (s *fileSite) install(ctx context.Context, l Layout) (err error) {
-	s.waybill, err = install(l, fmt.Sprintf("driver: embedded, path: %q", s.spec.URL), "", s.spec.In, s.spec.Out)
+	s.waybill, err = install(l, fmt.Sprintf("driver: embedded, path: %q", s.spec.URL), plain, s.spec.In, s.spec.Out)
 	if err != nil {
 		return err
 	}

@@ -42,8 +42,8 @@ func (r *rabbit) Close() error {
 	return r.node.stop()
 }
 
-// Open makes queues of the variant's type. A peer has two plain durable ones;
-// Waybill makes its own, with their exchanges.
+// Open makes queues of the variant's type. Everybody publishes straight to two
+// durable ones. Only Waybill with partitions has exchanges before them.
 func (r *rabbit) Open(ctx context.Context, l Layout) (Site, error) {
 	conn, err := amqp.Dial(r.url)
 	if err != nil {
@@ -99,17 +99,17 @@ func (s *rabbitSite) declare() error {
 func (s *rabbitSite) install(ctx context.Context, l Layout) error {
 	subscription := s.spec.In + "." + handler
 	dead := subscription + ".dlq"
-	s.exchange = s.spec.In
-	s.exchanges = []string{s.spec.In, s.spec.Out, dead}
-	s.queues, s.others = []string{subscription}, []string{dead}
-	topic := ", queue_type: " + l.Variant
+	s.exchanges, s.others = []string{dead}, []string{dead}
+	topic := func(name string) string { return fmt.Sprintf(`, queue_type: %s, exchange: "", queue: %s`, l.Variant, name) }
 	if l.Partitions > 1 {
-		topic += fmt.Sprintf(", partitions: %d", l.Partitions)
-		s.queues = nil
+		topic = func(string) string { return fmt.Sprintf(", queue_type: %s, partitions: %d", l.Variant, l.Partitions) }
 		for n := range l.Partitions {
 			s.queues = append(s.queues, fmt.Sprintf("%s.%d", subscription, n))
 		}
-		s.exchanges = append(s.exchanges, subscription)
+		s.exchange = s.spec.In
+		s.exchanges = append(s.exchanges, s.spec.In, s.spec.Out, subscription)
+	} else {
+		s.queues = []string{s.spec.In}
 	}
 	i, err := install(l, fmt.Sprintf("driver: rabbitmq, url: %q", s.spec.URL), topic, s.spec.In, s.spec.Out)
 	if err != nil {

@@ -22,8 +22,8 @@ type installation struct {
 
 // install writes the config. It is what the kill test proves the promises
 // with, without that test's throttle: order per key, 64 handlers at a time,
-// and all defaults. broker and topic are YAML.
-func install(l Layout, broker, topic, in, out string) (*installation, error) {
+// and all defaults. broker is YAML, and so is what topic says of a topic.
+func install(l Layout, broker string, topic func(name string) string, in, out string) (*installation, error) {
 	log := "off"
 	if l.Impl == job.WaybillLog {
 		log = "all"
@@ -44,10 +44,13 @@ handlers:
     concurrency: %d
     in_flight: %d
     with: %s
-`, log, broker, in, job.KeyPointer, topic, out, job.KeyPointer, topic, handler, in, out, l.Ordering, l.Concurrency, l.InFlight, job.Rules)
+`, log, broker, in, job.KeyPointer, topic(in), out, job.KeyPointer, topic(out), handler, in, out, l.Ordering, l.Concurrency, l.InFlight, job.Rules)
 	i := &installation{binary: l.Waybill, dir: l.Dir, config: filepath.Join(l.Dir, "waybill.yaml")}
 	return i, os.WriteFile(i.config, []byte(text), 0o600)
 }
+
+// plain is a topic of which there is nothing to say.
+func plain(string) string { return "" }
 
 // publish publishes lines to a topic with the command, which makes all
 // topics, queues and subscriptions of the config first.
