@@ -160,7 +160,7 @@ type LetterQuery struct {
 }
 
 // PageBytes is about how much payload a page has at most, so that a thousand
-// large letters are not in memory at once. A page has one letter in any case.
+// large messages are not in memory at once. A page has one in any case.
 const PageBytes = 16 << 20
 
 // LetterPage is an answer to it, shorter than Limit where the letters, unless

@@ -81,7 +81,8 @@ type LogQuery struct {
 	Bare   bool   // without Headers, Payload and Attempts
 }
 
-// LogPage is an answer to it.
+// LogPage is an answer to it, shorter than Limit where the entries, unless they
+// are bare, are larger than PageBytes together.
 type LogPage struct {
 	Entries []LogEntry
 	Next    string // the cursor of the next page; "": this is the last

@@ -89,6 +89,26 @@ func messageLog(t *testing.T, h Harness) {
 		require.Equal(t, []string{"m-21", "m-14", "m-0"}, search(store.And(store.Is(store.FieldKey, "k-0"), store.Not(store.Is(store.FieldMessage, "m-7")))))
 	})
 
+	t.Run("PagesOfLargeEntriesAreShort", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		for n := range 4 {
+			e := entry(n)
+			e.Payload = make([]byte, store.PageBytes*2/5)
+			appendLog(t, s, e)
+		}
+		page, err := s.SearchLog(t.Context(), store.LogQuery{})
+		require.NoError(t, err)
+		require.Len(t, page.Entries, 2)
+		page, err = s.SearchLog(t.Context(), store.LogQuery{Cursor: page.Next})
+		require.NoError(t, err)
+		require.Len(t, page.Entries, 2)
+		require.Empty(t, page.Next)
+		page, err = s.SearchLog(t.Context(), store.LogQuery{Bare: true})
+		require.NoError(t, err)
+		require.Len(t, page.Entries, 4)
+	})
+
 	t.Run("RandomFilters", func(t *testing.T) {
 		t.Parallel()
 		s, _ := h.fresh(t)

@@ -86,25 +86,18 @@ func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.Le
 		return page, wrap(what, err)
 	}
 	where = behind + " AND " + where
-	var ids, sizes []int64
-	err = s.view(ctx, what, "SELECT id, length(payload) FROM dead_letter WHERE "+where+order+" LIMIT "+strconv.Itoa(size+1), func(scan func(...any) error) error {
-		var id, bytes int64
-		err := scan(&id, &bytes)
-		ids, sizes = append(ids, id), append(sizes, bytes)
-		return err
-	}, args...)
+	find := "SELECT id, length(payload) FROM dead_letter WHERE " + where + order
+	ids, next, err := s.pageOf(ctx, what, find, args, size, q.Bare)
 	if err != nil || len(ids) == 0 {
 		return page, err
 	}
-	query, n := bareLetter, min(len(ids), size)
-	if !q.Bare {
-		query, n = wholeLetter, fitting(sizes[:n])
-	}
-	if n < len(ids) {
-		page.Next = strconv.FormatInt(ids[n-1], 36)
+	page.Next = next
+	query := wholeLetter
+	if q.Bare {
+		query = bareLetter
 	}
 	// The condition again: a letter may have changed since.
-	err = s.view(ctx, what, query+"WHERE id IN ("+listed(ids[:n])+") AND "+where+order, func(scan func(...any) error) error {
+	err = s.view(ctx, what, query+"WHERE id IN ("+listed(ids)+") AND "+where+order, func(scan func(...any) error) error {
 		l, err := scanLetter(scan)
 		page.Letters = append(page.Letters, l)
 		return err
@@ -112,8 +105,27 @@ func (s *Store) Letters(ctx context.Context, q store.LetterQuery) (page store.Le
 	return page, err
 }
 
-// fitting returns how many letters with payloads of these sizes a page has room
-// for.
+// pageOf runs a query for ids and bytes, and returns the ids that a page has
+// room for and the cursor of the next page.
+func (s *Store) pageOf(ctx context.Context, what, query string, args []any, size int, bare bool) (ids []int64, next string, err error) {
+	var sizes []int64
+	err = s.view(ctx, what, query+" LIMIT "+strconv.Itoa(size+1), func(scan func(...any) error) error {
+		var id, bytes int64
+		err := scan(&id, &bytes)
+		ids, sizes = append(ids, id), append(sizes, bytes)
+		return err
+	}, args...)
+	n := min(len(ids), size)
+	if !bare {
+		n = fitting(sizes[:n])
+	}
+	if n < len(ids) {
+		next = strconv.FormatInt(ids[n-1], 36)
+	}
+	return ids[:n], next, err
+}
+
+// fitting returns how many rows of these sizes a page has room for.
 func fitting(sizes []int64) int {
 	sum := int64(0)
 	for i, size := range sizes {

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/waybill-dev/waybill/pipeline/store"
@@ -116,23 +115,26 @@ func (l *Log) SearchLog(ctx context.Context, q store.LogQuery) (page store.LogPa
 	if err != nil {
 		return page, wrap(what, err)
 	}
-	where, args, err := l.s.where(logColumns, q.Filter, before, size+1)
+	where, args, err := l.s.where(logColumns, q.Filter, before)
 	if err != nil {
 		return page, wrap(what, err)
 	}
+	where = "id < $1 AND " + where + " ORDER BY id DESC"
+	ids, next, err := l.s.pageOf(ctx, what, "SELECT id, kept FROM message_log WHERE "+where, args, size, q.Bare)
+	if err != nil || len(ids) == 0 {
+		return page, err
+	}
+	page.Next = next
 	query := wholeEntry
 	if q.Bare {
 		query = bareEntry
 	}
-	err = l.s.view(ctx, what, query+"WHERE id < $1 AND "+where+" ORDER BY id DESC LIMIT $2", func(scan func(...any) error) error {
+	// The condition again: an entry may have changed since.
+	err = l.s.view(ctx, what, query+"WHERE id IN ("+listed(ids)+") AND "+where, func(scan func(...any) error) error {
 		e, err := scanEntry(scan)
 		page.Entries = append(page.Entries, e)
 		return err
 	}, args...)
-	if err == nil && len(page.Entries) > size {
-		page.Entries = page.Entries[:size]
-		page.Next = strconv.FormatInt(page.Entries[size-1].ID, 36)
-	}
 	return page, err
 }
 
