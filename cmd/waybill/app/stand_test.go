@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/waybill-dev/waybill/cmd/waybill/scratch"
 	"github.com/waybill-dev/waybill/handlers"
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/dashboard"
@@ -76,7 +77,22 @@ func prepareStand(t *testing.T, text string) *stand {
 	t.Helper()
 	s := &stand{t: t, log: &syncBuffer{}, config: filepath.Join(t.TempDir(), "waybill.yaml"), kinds: handlers.Builtin()}
 	require.NoError(t, os.WriteFile(s.config, []byte(text), 0o600))
+	t.Cleanup(s.clear)
 	return s
+}
+
+// clear removes what the test has made on servers: a thousand queues that
+// nobody reads slow down all tests after it.
+func (s *stand) clear() {
+	loaded, err := routerconfig.Load(s.config, routerconfig.Options{Kinds: s.kinds})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		err = scratch.RemoveAll(ctx, loaded.Pipeline)
+	}
+	if err != nil {
+		s.t.Logf("not all is removed: %v", err) // a server of the test's own is gone, say
+	}
 }
 
 func (s *stand) data() string { return filepath.Join(filepath.Dir(s.config), "data") }

@@ -2,6 +2,7 @@ package prove
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/waybill-dev/waybill/cmd/waybill/scratch"
+	"github.com/waybill-dev/waybill/handlers"
+	"github.com/waybill-dev/waybill/routerconfig"
 )
 
 // place is a broker to run on.
@@ -91,7 +96,22 @@ handlers:
     with: %s
 `, p.data(), broker, p.in, h.partitions, p.out, h.partitions, h.kind, p.in, p.out, h.ordering, h.concurrency, h.perSecond, h.with)
 	require.NoError(t, os.WriteFile(p.config, []byte(text), 0o600))
+	t.Cleanup(func() { p.clear(t) })
 	return p
+}
+
+// clear removes what the plant has made on servers: a thousand queues that
+// nobody reads slow down all proofs after it.
+func (p *plant) clear(t *testing.T) {
+	loaded, err := routerconfig.Load(p.config, routerconfig.Options{Kinds: handlers.Builtin()})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err = scratch.RemoveAll(ctx, loaded.Pipeline)
+	}
+	if err != nil {
+		t.Logf("not all is removed: %v", err) // a server of the test's own is gone, say
+	}
 }
 
 // edit changes the config before the first start: for another store, say.

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/broker"
 )
 
 // Names are what is removed. Nothing else is touched.
@@ -32,6 +33,30 @@ func Remove(ctx context.Context, b pipeline.Broker, n Names) error {
 		return fmt.Errorf("remove what was made on broker %s: %w: remove topics %v and subscriptions %v yourself", b.Name, err, n.Topics, n.Subscriptions)
 	}
 	return nil
+}
+
+// RemoveAll deletes all that a pipeline has on its brokers.
+func RemoveAll(ctx context.Context, p pipeline.Pipeline) error {
+	names := make(map[string]Names)
+	for _, t := range p.Topics {
+		n := names[t.Broker]
+		n.Topics, n.Partitions = append(n.Topics, t.Name), max(n.Partitions, t.Partitions)
+		if t.DeadLetter {
+			n.Subscriptions = append(n.Subscriptions, broker.ArchiveOf(p, t).Name)
+		}
+		names[t.Broker] = n
+	}
+	for _, h := range p.Handlers {
+		sub := broker.SubscriptionOf(p, h)
+		n := names[sub.Topic.Broker]
+		n.Subscriptions = append(n.Subscriptions, sub.Name)
+		names[sub.Topic.Broker] = n
+	}
+	var errs []error
+	for name, n := range names {
+		errs = append(errs, Remove(ctx, p.Brokers[name], n))
+	}
+	return errors.Join(errs...)
 }
 
 // tlsConfig is what the broker's `tls:` says.
