@@ -218,7 +218,7 @@ func TestDraining(t *testing.T) {
 		require.Empty(t, r.State().Problems(), "a drain that goes on is no problem")
 		close(finish)
 		j.await(t, "o1 o2 o3 n1 n2")
-		require.Contains(t, log.String(), "remove draining from the topic's config")
+		require.Eventually(t, func() bool { return strings.Contains(log.String(), "remove draining from the topic's config") }, soon, time.Millisecond)
 		require.Equal(t, []string{"handler work: draining broker old: nothing is left"}, r.State().Notes())
 	})
 

@@ -129,8 +129,9 @@ func (r *route) begin(router *message.Router) error {
 }
 
 func (r *route) add(router *message.Router, name string, from message.Subscriber) error {
-	router.AddConsumerHandler(name, r.sub.Topic.Name, from, func(msg *message.Message) error {
-		return r.workers.do(r.chain, msg)
+	router.AddConsumerHandler(name, r.sub.Topic.Name, bundled{from}, func(bundle *message.Message) error {
+		r.workers.do(r.chain, messagesOf(bundle))
+		return nil
 	})
 	return router.RunHandlers(context.Background())
 }
