@@ -32,6 +32,7 @@ func TestRows_Tasks(t *testing.T) {
 		"1-33 a queue of the original's, with its arguments, is declared":        row133,
 		"1-61 what a lost instance had in hand comes again, what waits does not": row161,
 		"1-W4 messages, queues and exchanges outlive the broker":                 row1W4,
+		"1-W14 a password of any characters logs in, and is not in the log":      row1W14,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -305,4 +306,21 @@ func row1W4(t *testing.T) {
 	require.Equal(t, "1", msg.Metadata.Get(MetaDeliveryMode))
 	f.mustPublish(out, msg.Copy())
 	require.Equal(t, amqp.Persistent, f.take(out.Name).DeliveryMode)
+}
+
+// row1W14: as a part of the URL, which is where the original went wrong.
+func row1W14(t *testing.T) {
+	s := shared(t)
+	u, err := url.Parse(newUser(t, s).url)
+	require.NoError(t, err)
+	const password = `sk@123:/%41#? "ü`
+	s.api(t, http.MethodPut, "users/"+u.User.Username(), map[string]string{"password": password, "tags": ""}, nil)
+	u.User = url.UserPassword(u.User.Username(), password)
+	s.url, s.management = u.String(), ""
+	log := &logBuffer{}
+	b := openLogged(t, s.config(), log)
+	require.Eventually(t, func() bool { return b.Health().OK() }, patience, 5*time.Millisecond, log)
+	require.Contains(t, log.String(), "connected to RabbitMQ")
+	require.NotContains(t, log.String(), "sk@123")
+	require.NotContains(t, log.String(), "sk%40123")
 }
