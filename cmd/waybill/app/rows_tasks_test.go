@@ -426,6 +426,7 @@ handlers:
 		}
 		mail, call := mails(2), calls(2)
 		require.Equal(t, mail[0].ID, mail[1].ID, "handled again, it gives the same")
+		require.NotEqual(t, mail[0].ID, call[0].ID)
 		require.Equal(t, pipeline.OutputID("m-1", "work", 0), mail[0].ID)
 		require.Equal(t, pipeline.OutputID("m-1", "work", 1), call[0].ID)
 		require.Equal(t, []string{"email", "warehouse"}, []string{mail[0].Metadata[pipeline.MetaEvent], call[0].Metadata[pipeline.MetaEvent]})
