@@ -175,6 +175,23 @@ func TestReceipts(t *testing.T) {
 		})
 	})
 
+	t.Run("1-08 a message that comes again after it was done has no effect, and the outputs of the first", func(t *testing.T) {
+		t.Parallel()
+		e := newEffects()
+		var sent []string
+		e.sent = func(out []Output) error { sent = append(sent, out[0].Message.UUID); return nil }
+		runs := 0
+		for range 2 {
+			msg, _, _ := incoming(t)
+			o, err := e.outcome(func(in *message.Message) ([]*message.Message, error) { runs++; return produce("")(in) }, msg)
+			require.NoError(t, err)
+			require.Equal(t, pipeline.ResultOK, o.Result, "it is no failure either")
+		}
+		require.Equal(t, 1, runs)
+		require.Len(t, sent, 2)
+		require.Equal(t, sent[0], sent[1])
+	})
+
 	t.Run("while the store is away the message is held, and no attempt is burnt", func(t *testing.T) {
 		t.Parallel()
 		e := newEffects()

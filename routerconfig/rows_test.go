@@ -1,6 +1,7 @@
 package routerconfig_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -176,6 +177,26 @@ brokers:
 		require.Equal(t, 24, p.Handlers[0].InFlight, "8 × concurrency")
 		require.Equal(t, 500, p.Handlers[1].InFlight)
 		require.Equal(t, int64(1<<20), p.Handlers[1].InFlightBytes)
+	})
+}
+
+func TestRows_Tasks(t *testing.T) {
+	t.Parallel()
+
+	t.Run("1-14 an unknown kind keeps the program from starting, with line and column", func(t *testing.T) {
+		t.Parallel()
+		const text = "brokers: {main: {driver: embedded}}\ntopics: {a: {}}\nhandlers:\n  h: {kind: %s, from: a}\n"
+		require.Equal(t, `testdata/inline.yaml:4:13: handlers.h.kind: there is no kind "shop.tasks.add" (kinds: call, copy, cut, fork)`,
+			loadError(t, fmt.Sprintf(text, "shop.tasks.add"), testOptions()))
+		require.Contains(t, loadError(t, fmt.Sprintf(text, `""`), testOptions()), "4:13: handlers.h.kind: it is empty")
+	})
+	t.Run("1-32 what a handler is made of is chosen by name, also if it is the program's own", func(t *testing.T) {
+		t.Parallel()
+		const text = "brokers: {main: {driver: embedded}}\ntopics: {a: {}}\nhandlers: {h: {kind: shop_task, from: a}}\n"
+		options := testOptions()
+		require.Contains(t, loadError(t, text, options), `there is no kind "shop_task"`)
+		options.Kinds = options.Kinds.With(pipeline.Kind{Name: "shop_task", NewConfig: func() any { return &struct{}{} }, New: noHandler})
+		require.Equal(t, "shop_task", load(t, text, options).Handlers[0].Kind)
 	})
 }
 

@@ -175,11 +175,11 @@ func TestChecklist(t *testing.T) {
 		}
 	}
 	now := ranges("0-01:07", "0-10:19", "0-20:28", "0-W1:7", "0-D01:14", "0-D20:26", "0-D30:38",
-		"1-05:05", "1-10:11", "1-15:22", "1-34:35", "1-50:53", "1-55:59", "1-W2:2", "1-W5:5", "1-W8:12", "1-W16:16", "X7:7", "X9:9",
-		"2-01:27", "2-30:30", "2-42:45", "2-W1:10")
+		"1-01:28", "1-30:35", "1-50:59", "1-61:61", "1-63:64", "1-66:67", "1-W1:12", "1-W14:16", "X1:4", "X7:7", "X9:9", "X13:13",
+		"2-01:27", "2-30:30", "2-40:45", "2-W1:10")
 	require.ElementsMatch(t, now, got["now"])
-	require.ElementsMatch(t, []string{"2-40", "2-41"}, got["later"])
-	require.ElementsMatch(t, []string{"2-28", "2-29"}, got["not ours"])
+	require.ElementsMatch(t, []string{"1-62", "1-65", "1-W13"}, got["later"])
+	require.ElementsMatch(t, []string{"1-60", "2-28", "2-29"}, got["not ours"])
 }
 
 // ranges turns "0-D01:14" into 0-D01 to 0-D14.

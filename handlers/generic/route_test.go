@@ -29,6 +29,13 @@ func TestRoute(t *testing.T) {
 		require.Equal(t, "v", outs[0].Metadata.Get("k"))
 		require.Equal(t, []string{"rest"}, names(handle(t, h, handlertest.Message(`{"total":1}`))))
 	})
+	t.Run("1-13 a header can say what a message is for; one without it, or with another, fails with the reason", func(t *testing.T) {
+		t.Parallel()
+		h := start(t, generic.Route(), "rules: [{when: meta.type == 'shop.add', to: add}, {when: meta.type == 'shop.remove', to: remove}]", "add", "remove")
+		require.Equal(t, []string{"remove"}, names(handle(t, h, handlertest.Message("no JSON", "type", "shop.remove"))))
+		requireInvalid(t, h, handlertest.Message(payload), "no rule")
+		requireInvalid(t, h, handlertest.Message(payload, "type", "shop.nothing"), "no rule")
+	})
 	t.Run("with all, every rule that is true does, each output once", func(t *testing.T) {
 		t.Parallel()
 		h := start(t, generic.Route(), "all: true\n"+rules, "vip", "large", "rest")

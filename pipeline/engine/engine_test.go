@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline"
+	"github.com/waybill-dev/waybill/pipeline/store"
 )
 
 const soon = 10 * time.Second
@@ -45,6 +46,51 @@ func TestEngine(t *testing.T) {
 		require.Equal(t, int32(1), runs.Load(), "the kind did not run again")
 		require.Eventually(t, func() bool { return len(r.State().Problems()) == 0 }, soon, time.Millisecond)
 	})
+
+	for name, outcome := range map[string]struct {
+		err   error  // of the kind
+		topic string // where the outcome goes; "": to the store
+	}{
+		"its outputs":     {nil, "out"},
+		"its dead letter": {pipeline.Permanent(errors.New("no such sku")), "in.work.dlq"},
+		"its retry":       {errors.New("not now"), ""},
+	} {
+		t.Run("X1 a message is acknowledged only once its outcome is kept, here "+name, func(t *testing.T) {
+			t.Parallel()
+			s := &cellar{}
+			away := pipeline.WithReason(errors.New("connection lost"), pipeline.ReasonUnavailable)
+			r := newRigWith(t, s, func(msg *message.Message) ([]*message.Message, error) {
+				if outcome.topic == "" {
+					s.set(store.ErrUnavailable)
+				}
+				return []*message.Message{msg}, outcome.err
+			}, func(h *pipeline.Handler) {
+				h.Retry.Delayed = pipeline.Delayed{Initial: time.Hour, Max: time.Hour, Multiplier: 1, Attempts: 1}
+			})
+			r.fake.set(func(topic string) error {
+				if topic == outcome.topic {
+					return away
+				}
+				return nil
+			})
+			r.start(t)
+			r.send("m-1")
+			require.Eventually(t, func() bool {
+				held := strings.Join(r.State().Handlers[0].Held, "\n")
+				return strings.Contains(held, "publish") || strings.Contains(held, "dead letter") || strings.Contains(held, "delay the message")
+			}, soon, time.Millisecond, "it is held")
+			require.Empty(t, r.fake.acked)
+			r.fake.set(nil)
+			s.set(nil)
+			require.Equal(t, "m-1", <-r.fake.acked)
+			if outcome.topic == "" {
+				_, delayed := s.leased()
+				require.Equal(t, []string{"m-1"}, delayed)
+			} else {
+				require.Len(t, r.fake.on(outcome.topic), 1)
+			}
+		})
+	}
 
 	t.Run("a held handler takes nothing more in", func(t *testing.T) {
 		t.Parallel()

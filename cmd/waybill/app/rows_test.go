@@ -172,7 +172,7 @@ func TestRows_HTTP(t *testing.T) {
 		require.Equal(t, "application/json", m.Metadata[pipeline.MetaContentType])
 	})
 
-	t.Run("a listener that others can reach wants a token", func(t *testing.T) {
+	t.Run("1-67 a listener that others can reach wants a token", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
 		file := filepath.Join(dir, "waybill.yaml")

@@ -70,31 +70,34 @@ func TestEndpoint_Credentials(t *testing.T) {
 // TLS in front of the real server.
 func TestDial_TLS(t *testing.T) {
 	t.Parallel()
-	s := shared(t)
-	plain, err := amqp.ParseURI(s.url)
-	require.NoError(t, err)
-	cert, caFile := selfSigned(t)
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
-	require.NoError(t, err)
-	proxied := make(chan struct{})
-	go func() { defer close(proxied); proxy(listener, net.JoinHostPort(plain.Host, strconv.Itoa(plain.Port))) }()
-	t.Cleanup(func() { _ = listener.Close(); <-proxied })
+	t.Run("1-W14 amqps is TLS, with a certificate that is checked", func(t *testing.T) {
+		t.Parallel()
+		s := shared(t)
+		plain, err := amqp.ParseURI(s.url)
+		require.NoError(t, err)
+		cert, caFile := selfSigned(t)
+		listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+		require.NoError(t, err)
+		proxied := make(chan struct{})
+		go func() { defer close(proxied); proxy(listener, net.JoinHostPort(plain.Host, strconv.Itoa(plain.Port))) }()
+		t.Cleanup(func() { _ = listener.Close(); <-proxied })
 
-	secure := plain
-	secure.Scheme, secure.Host = "amqps", "127.0.0.1"
-	secure.Port = listener.Addr().(*net.TCPAddr).Port
-	s.url = secure.String()
-	cfg := s.config()
-	cfg.TLS = pipeline.TLS{Enabled: true, CAFile: caFile, ServerName: "rabbit.test"}
-	b := openLogged(t, cfg, &logBuffer{})
-	require.Eventually(t, func() bool { return b.Health().OK() }, patience, 5*time.Millisecond)
-	require.NoError(t, b.Close())
+		secure := plain
+		secure.Scheme, secure.Host = "amqps", "127.0.0.1"
+		secure.Port = listener.Addr().(*net.TCPAddr).Port
+		s.url = secure.String()
+		cfg := s.config()
+		cfg.TLS = pipeline.TLS{Enabled: true, CAFile: caFile, ServerName: "rabbit.test"}
+		b := openLogged(t, cfg, &logBuffer{})
+		require.Eventually(t, func() bool { return b.Health().OK() }, patience, 5*time.Millisecond)
+		require.NoError(t, b.Close())
 
-	cfg.TLS.ServerName = "" // 127.0.0.1 is not in the certificate
-	b = openLogged(t, cfg, &logBuffer{})
-	require.Eventually(t, func() bool { err := b.Health().Err; return err != nil && contains(err.Error(), "certificate") },
-		patience, 5*time.Millisecond)
-	require.NoError(t, b.Close())
+		cfg.TLS.ServerName = "" // 127.0.0.1 is not in the certificate
+		b = openLogged(t, cfg, &logBuffer{})
+		require.Eventually(t, func() bool { err := b.Health().Err; return err != nil && contains(err.Error(), "certificate") },
+			patience, 5*time.Millisecond)
+		require.NoError(t, b.Close())
+	})
 }
 
 func selfSigned(t *testing.T) (cert tls.Certificate, caFile string) {

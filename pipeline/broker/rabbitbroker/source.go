@@ -78,6 +78,7 @@ func (r *reader) run(ctx context.Context) {
 		pause := pauses.NextBackOff()
 		if err == nil {
 			r.b.trouble(r.queue, nil)
+			r.b.log.Debug("reading the queue", "group", r.sub.Name, "queue", r.queue, "prefetch", r.prefetch())
 			opened := time.Now()
 			if err = c.consume(ctx); err == nil {
 				return // drained

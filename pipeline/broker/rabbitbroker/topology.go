@@ -45,6 +45,7 @@ func (b *Broker) create(ctx context.Context, p plan) error {
 	if err := b.consume.do(ctx, p.create); err != nil {
 		return err
 	}
+	b.log.Debug("declared", "topic", p.topic, "exchanges", len(p.exchanges), "queues", len(p.queues), "bindings", len(p.bindings))
 	for _, e := range p.exchanges {
 		b.publisher.exchanges.allow(e.name)
 	}

@@ -116,19 +116,22 @@ func TestProvision_VerifyWithoutManagement(t *testing.T) {
 // retention, unless it says queue: none.
 func TestProvision_Unread(t *testing.T) {
 	t.Parallel()
-	f := setup(t)
-	kept := f.topic("kept", func(t *pipeline.Topic) { t.Retention = pipeline.Retention{Age: 3600e9, Bytes: 1 << 20} })
-	none := f.topic("none", func(t *pipeline.Topic) { t.Rabbit.Queue = noQueue })
-	f.provision()
-	f.mustPublish(kept, text("m", "x"))
-	require.Equal(t, 1, f.ready(kept.Name))
-	err := f.publish(none, text("m", "x"))[0]
-	require.Equal(t, pipeline.ReasonUnroutable, pipeline.ReasonOf(err), "%v", err)
-	var q apiQueue
-	f.api(t, http.MethodGet, "queues/%2F/"+url.PathEscape(kept.Name), nil, &q)
-	require.Equal(t, map[string]any{
-		"x-queue-type": "quorum", "x-delivery-limit": 1e6, "x-message-ttl": 3.6e6, "x-max-length-bytes": float64(1 << 20),
-	}, q.Arguments)
+	t.Run("1-W3 what is published is kept in a queue, also before somebody reads it, or is an error", func(t *testing.T) {
+		t.Parallel()
+		f := setup(t)
+		kept := f.topic("kept", func(t *pipeline.Topic) { t.Retention = pipeline.Retention{Age: 3600e9, Bytes: 1 << 20} })
+		none := f.topic("none", func(t *pipeline.Topic) { t.Rabbit.Queue = noQueue })
+		f.provision()
+		f.mustPublish(kept, text("m", "x"))
+		require.Equal(t, 1, f.ready(kept.Name))
+		err := f.publish(none, text("m", "x"))[0]
+		require.Equal(t, pipeline.ReasonUnroutable, pipeline.ReasonOf(err), "%v", err)
+		var q apiQueue
+		f.api(t, http.MethodGet, "queues/%2F/"+url.PathEscape(kept.Name), nil, &q)
+		require.Equal(t, map[string]any{
+			"x-queue-type": "quorum", "x-delivery-limit": 1e6, "x-message-ttl": 3.6e6, "x-max-length-bytes": float64(1 << 20),
+		}, q.Arguments)
+	})
 }
 
 // TestInspect_LeftOver: the queue that a topic had before somebody read it is

@@ -132,20 +132,23 @@ func TestT3_ExchangeDeletedUnderPublisher(t *testing.T) {
 // again and read.
 func TestT4_QueueDeletedUnderConsumer(t *testing.T) {
 	t.Parallel()
-	f := setup(t)
-	sub := f.sub(f.topic("in", nil), pipeline.OrderingNone, 4)
-	f.provision(sub)
-	c := f.consume(f.b, sub, nil)
-	f.mustPublish(sub.Topic, text("a", "x"))
-	c.first()
-	_, err := f.ch.QueueDelete(sub.Name, false, false, false)
-	require.NoError(t, err)
-	f.eventually(func() bool { return f.publish(sub.Topic, text("b", "x"))[0] == nil }, "it is made again")
-	f.eventually(func() bool { return c.count() >= 2 }, "it is read again")
-	for _, msg := range c.all() {
-		require.NotEmpty(t, msg.UUID)
-		require.Equal(t, "x", string(msg.Payload))
-	}
+	t.Run("1-25 after the broker has cancelled the consumer, the queue is made again and read", func(t *testing.T) {
+		t.Parallel()
+		f := setup(t)
+		sub := f.sub(f.topic("in", nil), pipeline.OrderingNone, 4)
+		f.provision(sub)
+		c := f.consume(f.b, sub, nil)
+		f.mustPublish(sub.Topic, text("a", "x"))
+		c.first()
+		_, err := f.ch.QueueDelete(sub.Name, false, false, false)
+		require.NoError(t, err)
+		f.eventually(func() bool { return f.publish(sub.Topic, text("b", "x"))[0] == nil }, "it is made again")
+		f.eventually(func() bool { return c.count() >= 2 }, "it is read again")
+		for _, msg := range c.all() {
+			require.NotEmpty(t, msg.UUID)
+			require.Equal(t, "x", string(msg.Payload))
+		}
+	})
 }
 
 // TestT4_QueueDeletedAndNotOurs: where the queue is not ours to make, health
