@@ -29,52 +29,69 @@ type Rerun struct {
 
 // Middleware wraps h.
 func (r Rerun) Middleware(h message.HandlerFunc) message.HandlerFunc {
-	h = onWhatIsThere(h)
 	return func(msg *message.Message) ([]*message.Message, error) {
-		outcome := pipeline.OutcomeOf(msg.Context())
-		untried := *outcome
+		untried := *pipeline.OutcomeOf(msg.Context())
 		produced, err := h(msg)
-		if !away(err) {
+		if err == nil || !errors.Is(err, pipeline.ErrOutdated) && !away(err) {
 			return produced, err
 		}
-		held := r.Holder.Until(msg, "use the store", func(context.Context) error {
-			outcome.Reset(untried)
-			if produced, err = h(msg); away(err) {
-				return err
-			}
-			return nil
-		})
-		if held != nil {
-			return nil, held
+		again := &rerun{msg, h, untried, produced, err}
+		return again.until(r.Holder)
+	}
+}
+
+// rerun is a message that runs again.
+type rerun struct {
+	msg     *message.Message
+	handler message.HandlerFunc
+	untried pipeline.Outcome
+
+	produced []*message.Message // what came of the last run
+	err      error
+}
+
+func (r *rerun) reset() { pipeline.OutcomeOf(r.msg.Context()).Reset(r.untried) }
+
+func (r *rerun) run() { r.produced, r.err = r.handler(r.msg) }
+
+// until runs it until the store is there, and what the kind saw of it, too.
+func (r *rerun) until(holder Holder) ([]*message.Message, error) {
+	r.onWhatIsThere()
+	if !away(r.err) {
+		return r.produced, r.err
+	}
+	held := holder.Until(r.msg, "use the store", func(context.Context) error {
+		r.reset()
+		r.run()
+		if r.onWhatIsThere(); away(r.err) {
+			return r.err
 		}
-		return produced, err
+		return nil
+	})
+	if held != nil {
+		return nil, held
+	}
+	return r.produced, r.err
+}
+
+// onWhatIsThere runs it until what it saw is what is there.
+func (r *rerun) onWhatIsThere() {
+	var pauses *backoff.ExponentialBackOff
+	for errors.Is(r.err, pipeline.ErrOutdated) {
+		r.reset()
+		if pauses == nil {
+			pauses = Retry{Initial: rerunInitial}.pauses()
+			pauses.MaxInterval = rerunMax
+		}
+		if stop := wait(r.msg, pauses.NextBackOff()); stop != nil {
+			r.produced, r.err = nil, stop
+			return
+		}
+		r.run()
 	}
 }
 
 // away reports whether the store was away, and Waybill is not stopping.
 func away(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) && !errors.Is(err, pipeline.ErrStopping)
-}
-
-// onWhatIsThere runs h again until what it saw is what is there.
-func onWhatIsThere(h message.HandlerFunc) message.HandlerFunc {
-	return func(msg *message.Message) ([]*message.Message, error) {
-		outcome := pipeline.OutcomeOf(msg.Context())
-		untried := *outcome
-		var pauses *backoff.ExponentialBackOff
-		for {
-			produced, err := h(msg)
-			if !errors.Is(err, pipeline.ErrOutdated) {
-				return produced, err
-			}
-			outcome.Reset(untried)
-			if pauses == nil {
-				pauses = Retry{Initial: rerunInitial}.pauses()
-				pauses.MaxInterval = rerunMax
-			}
-			if stop := wait(msg, pauses.NextBackOff()); stop != nil {
-				return nil, stop
-			}
-		}
-	}
 }

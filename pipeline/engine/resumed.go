@@ -31,12 +31,12 @@ type resumed struct {
 	retried func()
 }
 
-func (e *Engine) resumed(r *route, d middleware.Delay, o *order) resumed {
-	return resumed{handler: r.handler, store: e.opts.Store, delay: d, order: o, retried: e.metrics.delayed(r)}
+func (e *Engine) resumed(r *route, d middleware.Delay, o *order) *resumed {
+	return &resumed{handler: r.handler, store: e.opts.Store, delay: d, order: o, retried: e.metrics.delayed(r)}
 }
 
 // Middleware wraps h.
-func (m resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
+func (m *resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	if m.store == nil {
 		return h
 	}
@@ -52,7 +52,7 @@ func (m resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
 			case pipeline.ResultVoid:
 				return nil, nil
 			}
-			m.leased(l.Lease, outcome)
+			m.leased(&l.Lease, outcome)
 		}
 		produced, err := h(msg)
 		if outcome.Result == pipeline.ResultDead && m.handler.HoldKey { // by now the store says so
@@ -63,7 +63,7 @@ func (m resumed) Middleware(h message.HandlerFunc) message.HandlerFunc {
 }
 
 // fresh is a message that its broker handed out.
-func (m resumed) fresh(msg *message.Message, outcome *pipeline.Outcome) {
+func (m *resumed) fresh(msg *message.Message, outcome *pipeline.Outcome) {
 	origin := pipeline.OriginOf(msg.Context())
 	again := origin != nil && origin.Redelivered && pipeline.Identified(msg)
 	holds := m.handler.HoldKey && broker.LaneOf(msg) != ""
@@ -82,7 +82,7 @@ func (m resumed) fresh(msg *message.Message, outcome *pipeline.Outcome) {
 }
 
 // leased is a message that waited in the store.
-func (m resumed) leased(l store.Lease, outcome *pipeline.Outcome) {
+func (m *resumed) leased(l *store.Lease, outcome *pipeline.Outcome) {
 	outcome.Attempts, outcome.First, outcome.Reason = l.Attempts, l.First, l.Reason
 	if l.Rounds > 0 {
 		m.retried()
@@ -92,10 +92,11 @@ func (m resumed) leased(l store.Lease, outcome *pipeline.Outcome) {
 		case r == pipeline.ResultDelayed: // that write says itself what becomes of the lease
 			return nil
 		case r == pipeline.ResultDead && m.handler.HoldKey && l.Key != "" && !l.Overtake:
-			l.DelayedMessage = m.parked(l.DelayedMessage, outcome)
-			return m.store.DelayAgain(l)
+			parked := *l
+			parked.DelayedMessage = m.parked(l.DelayedMessage, outcome)
+			return m.store.DelayAgain(parked)
 		}
-		return m.store.EndDelayed(l)
+		return m.store.EndDelayed(*l)
 	})
 	outcome.Settling(func(r pipeline.Result) pipeline.Write {
 		if r == pipeline.ResultOK {
@@ -107,7 +108,7 @@ func (m resumed) leased(l store.Lease, outcome *pipeline.Outcome) {
 
 // parked is a message that is dead and keeps its place in its key, until its
 // letter is replayed or archived.
-func (m resumed) parked(d store.DelayedMessage, o *pipeline.Outcome) store.DelayedMessage {
+func (m *resumed) parked(d store.DelayedMessage, o *pipeline.Outcome) store.DelayedMessage {
 	d.Parked, d.Attempts, d.First, d.Reason, d.Error = true, o.Attempts, o.First, o.Reason, o.Err.Error()
 	return d
 }

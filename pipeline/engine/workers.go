@@ -11,15 +11,17 @@ import (
 
 // workers runs messages through their chains on goroutines that stay: the stack
 // of a new one grows under the chain, and copying it was a third of what the
-// engine costs a message (BenchmarkMessage).
+// engine costs a message (BenchmarkMessage). For the same reason who was idle
+// last works next: the collector halves the stacks of those that rest.
 //
 // There are as many as ran at once; the windows bound that.
 type workers struct {
 	log     *slog.Logger
-	tasks   chan task
-	stop    chan struct{}
-	once    sync.Once
 	running sync.WaitGroup
+
+	mu     sync.Mutex
+	idle   []chan task // of each that has nothing to do; the last has run last
+	closed bool
 }
 
 // task is a message of a bundle.
@@ -29,10 +31,6 @@ type task struct {
 	done *sync.WaitGroup
 }
 
-func newWorkers(log *slog.Logger) *workers {
-	return &workers{log: log, tasks: make(chan task), stop: make(chan struct{})}
-}
-
 // do runs messages through run, which returns no messages, settles each when it
 // is done, and returns when all are.
 func (w *workers) do(run message.HandlerFunc, msgs []*message.Message) {
@@ -40,26 +38,48 @@ func (w *workers) do(run message.HandlerFunc, msgs []*message.Message) {
 	done.Add(len(msgs))
 	for _, msg := range msgs {
 		t := task{run, msg, &done}
-		select {
-		case w.tasks <- t:
-		default:
+		if idle := w.take(); idle != nil {
+			idle <- t
+		} else {
 			w.running.Go(func() { w.work(t) })
 		}
 	}
 	done.Wait()
 }
 
+// take returns a worker that is idle, or nil.
+func (w *workers) take() (idle chan<- task) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last := len(w.idle) - 1
+	if last < 0 {
+		return nil
+	}
+	idle, w.idle = w.idle[last], w.idle[:last]
+	return idle
+}
+
 // work does one task after the other until the workers are closed.
 func (w *workers) work(t task) {
-	for {
+	next := make(chan task, 1)
+	for more := true; more; {
 		w.settle(t)
 		t.done.Done()
-		select {
-		case t = <-w.tasks:
-		case <-w.stop:
+		if !w.rest(next) {
 			return
 		}
+		t, more = <-next
 	}
+}
+
+// rest makes a worker one that is idle. False: no more work comes.
+func (w *workers) rest(next chan task) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.idle = append(w.idle, next)
+	}
+	return !w.closed
 }
 
 // settle acknowledges the message, or gives it back to its subscription.
@@ -77,12 +97,16 @@ func (w *workers) settle(t task) {
 
 // close ends the workers, once each has done what it does. With wait it
 // returns when they have ended: not where a kind was cut short, since it may
-// never notice. Only the first call does anything.
+// never notice.
 func (w *workers) close(wait bool) {
-	w.once.Do(func() {
-		close(w.stop)
-		if wait {
-			w.running.Wait()
-		}
-	})
+	w.mu.Lock()
+	w.closed = true
+	for _, idle := range w.idle {
+		close(idle)
+	}
+	w.idle = nil
+	w.mu.Unlock()
+	if wait {
+		w.running.Wait()
+	}
 }
