@@ -116,10 +116,12 @@ func (p *publisher) bound() context.Context {
 type sending struct {
 	msg    *message.Message
 	own    context.Context // the message's
-	limit  context.Context // the same, or what bounds a message without a deadline
+	limit  context.Context // the same, if that is bounded, or what bounds a message without a deadline
 	result ticket          // nil: it was not handed to a producer
 	bulk   bool            // it shared a batch
-	err    error
+
+	bounded bool // own has a deadline
+	err     error
 }
 
 // await waits for the result.
@@ -127,14 +129,29 @@ func (s *sending) await() {
 	if s.err != nil {
 		return
 	}
-	select {
-	case s.err = <-s.result:
-		s.result.done()
-	case <-s.own.Done():
-		s.err = unconfirmed(s.own.Err())
-	case <-s.limit.Done():
-		s.err = unconfirmed(s.limit.Err())
+	if s.bounded {
+		answer, err := pipeline.Await(s.own, s.result)
+		s.settle(answer, err)
+		return
 	}
+	select {
+	case answer := <-s.result:
+		s.settle(answer, nil)
+	case <-s.own.Done():
+		s.settle(nil, s.own.Err())
+	case <-s.limit.Done():
+		s.settle(nil, s.limit.Err())
+	}
+}
+
+// settle takes the producer's answer, or why it was not waited for.
+func (s *sending) settle(answer, why error) {
+	if why != nil {
+		s.err = unconfirmed(why)
+		return
+	}
+	s.err = answer
+	s.result.done()
 }
 
 func unconfirmed(err error) error {
@@ -156,7 +173,7 @@ func (b *batch) send(s *sending) {
 	}
 	s.own = s.msg.Context()
 	s.limit = s.own
-	if _, bounded := s.own.Deadline(); !bounded {
+	if _, s.bounded = s.own.Deadline(); !s.bounded {
 		s.limit = b.p.bound()
 	}
 	record := encode(b.topic, s.msg)

@@ -64,23 +64,16 @@ func (j *job) await() {
 	if j.confirm == nil {
 		return
 	}
-	select {
-	case <-j.confirm.Done():
-		j.via.settle(j)
-		return
-	default:
-	}
-	select {
-	case <-j.confirm.Done():
-		j.via.settle(j)
-	case <-j.ctx.Done():
+	if _, err := pipeline.Await(j.ctx, j.confirm.Done()); err != nil {
 		abandoned := *j
 		j.confirm = nil
-		j.fail(context.Cause(j.ctx))
+		j.fail(err)
 		// The link is closed only after its connection, which settles all.
 		j.via.p.link.spawn(func() {
 			<-abandoned.confirm.Done()
 			abandoned.via.settle(&abandoned)
 		})
+		return
 	}
+	j.via.settle(j)
 }
