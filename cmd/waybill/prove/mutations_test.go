@@ -66,6 +66,16 @@ var mutations = []mutation{
 		"./middleware", "^TestDelay$/^while_the_store",
 	},
 	{
+		"DoneBeforeTheStore", "pipeline/engine/send.go",
+		"return each, e.opts.Store.Do(ctx, writes...)", "go e.opts.Store.Do(context.WithoutCancel(ctx), writes...)\n\t\treturn each, nil",
+		"./cmd/waybill/prove", "^TestStoreKilled$/^rabbitmq$",
+	},
+	{
+		"NoAnswerIsANo", "pipeline/store/pgstore/database.go",
+		"err = d.marks.fate(ctx, d.pool, token, err)", "",
+		"./cmd/waybill/prove", "^TestStoreKilled$/^rabbitmq$",
+	},
+	{
 		"NoLeaseToken", "pipeline/store/internal/sqlstore/delayed.go",
 		"if err == nil && n == 0 {", "if err == nil && n < 0 {",
 		"./cmd/waybill/prove", "^TestLateOutcome$",

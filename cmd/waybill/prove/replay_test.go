@@ -21,11 +21,14 @@ import (
 )
 
 // sink is another side that honours ids: it applies what comes under a new
-// Idempotency-Key, and says yes to what comes again without applying it.
+// Idempotency-Key, and says yes to what comes again without applying it. Its
+// answer is what it was sent.
 type sink struct {
 	*httptest.Server
+	busy    func(o order, calls int) bool // says "later" to an order's call of that number; nil: never
 	mu      sync.Mutex
 	down    bool
+	calls   map[string]int // by key
 	keys    map[string]bool
 	applied []order
 	repeats int
@@ -35,7 +38,7 @@ type sink struct {
 func stubborn(o order) bool { return o.Seq%97 == 5 }
 
 func newSink(t *testing.T) *sink {
-	s := &sink{down: true, keys: make(map[string]bool)}
+	s := &sink{down: true, calls: make(map[string]int), keys: make(map[string]bool)}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(s.Close)
 	return s
@@ -48,18 +51,29 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTeapot)
 		return
 	}
-	key := r.Header.Get("Idempotency-Key")
+	status := s.decide(o, r.Header.Get("Idempotency-Key"))
+	w.WriteHeader(status)
+	if status == http.StatusOK {
+		_, _ = w.Write(body)
+	}
+}
+
+func (s *sink) decide(o order, key string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.calls[key]++
 	switch {
 	case s.down || stubborn(o):
-		w.WriteHeader(http.StatusBadRequest)
+		return http.StatusBadRequest
+	case s.busy != nil && s.busy(o, s.calls[key]):
+		return http.StatusServiceUnavailable
 	case s.keys[key]:
 		s.repeats++
 	default:
 		s.keys[key] = true
 		s.applied = append(s.applied, o)
 	}
+	return http.StatusOK
 }
 
 func (s *sink) mend() {
