@@ -81,6 +81,16 @@ var mutations = []mutation{
 		"./cmd/waybill/prove", "^TestLateOutcome$",
 	},
 	{
+		"NoLeaseToken", "pipeline/store/internal/sqlstore/delayed.go",
+		"if err == nil && n == 0 {", "if err == nil && n < 0 {",
+		"./cmd/waybill/prove", "^TestReplayStopped$",
+	},
+	{
+		"LeasesThatLastForEver", "pipeline/replay/runner.go",
+		"leaseTime = 8 * time.Second", "leaseTime = time.Hour",
+		"./cmd/waybill/prove", "^TestReplayShared$",
+	},
+	{
 		"LeasesThatLastForEver", "pipeline/engine/inlet.go",
 		"i.store.LeaseDue(ctx, i.handler, n, leaseTTL)", "i.store.LeaseDue(ctx, i.handler, n, time.Hour)",
 		"./cmd/waybill/prove", "^TestDelayedShared$",

@@ -28,6 +28,8 @@ type sink struct {
 	busy    func(o order, calls int) bool // says "later" to an order's call of that number; nil: never
 	mu      sync.Mutex
 	down    bool
+	held    chan struct{}  // answers wait for it; nil: for nothing
+	waiting int            // that did, or do
 	calls   map[string]int // by key
 	keys    map[string]bool
 	applied []order
@@ -51,29 +53,62 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTeapot)
 		return
 	}
-	status := s.decide(o, r.Header.Get("Idempotency-Key"))
+	status, held := s.decide(o, r.Header.Get("Idempotency-Key"))
+	if held != nil {
+		<-held
+	}
 	w.WriteHeader(status)
 	if status == http.StatusOK {
 		_, _ = w.Write(body)
 	}
 }
 
-func (s *sink) decide(o order, key string) int {
+func (s *sink) decide(o order, key string) (status int, held <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[key]++
+	if s.held != nil {
+		s.waiting++
+	}
 	switch {
 	case s.down || stubborn(o):
-		return http.StatusBadRequest
+		return http.StatusBadRequest, s.held
 	case s.busy != nil && s.busy(o, s.calls[key]):
-		return http.StatusServiceUnavailable
+		return http.StatusServiceUnavailable, s.held
 	case s.keys[key]:
 		s.repeats++
 	default:
 		s.keys[key] = true
 		s.applied = append(s.applied, o)
 	}
-	return http.StatusOK
+	return http.StatusOK, s.held
+}
+
+// hold has answers wait until letGo is called.
+func (s *sink) hold(t *testing.T) (letGo func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := make(chan struct{})
+	s.held = held
+	letGo = sync.OnceFunc(func() { close(held) })
+	t.Cleanup(letGo)
+	return letGo
+}
+
+// release lets later calls have their answers at once, and returns how many
+// wait.
+func (s *sink) release() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = nil
+	return s.waiting
+}
+
+// hung is how many calls wait for their answers.
+func (s *sink) hung() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting
 }
 
 func (s *sink) mend() {
