@@ -25,8 +25,9 @@ type ledger struct {
 	Kills      int       `json:"kills"`
 	Stops      int       `json:"stops"`
 	Cuts       int       `json:"power_cuts,omitempty"`
-	Sent       int       `json:"sent_again,omitempty"` // by the producer, as no answer came
-	Recovery   []float64 `json:"recovery_s,omitempty"` // from the broker's port opening to the next message done
+	Commits    int       `json:"commits_without_answer,omitempty"` // under way, or done, when PostgreSQL was killed
+	Sent       int       `json:"sent_again,omitempty"`             // by the producer, as no answer came
+	Recovery   []float64 `json:"recovery_s,omitempty"`             // from the server's port opening to the next message done
 	Rate       float64   `json:"msgs_per_s,omitempty"`
 	PeakMB     float64   `json:"peak_rss_mb,omitempty"`
 	Seed       uint64    `json:"seed,omitempty"`

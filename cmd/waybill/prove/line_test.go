@@ -10,18 +10,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// line is a way to a broker that can be cut.
+// line is a way to a server that can be cut.
 type line struct {
-	url string // of the broker, over the line
+	url string // of the server, over the line
 
 	mu    sync.Mutex
 	conns []net.Conn
+	muted bool
 }
 
-// newLine makes a line to the broker at that URL, which goes with the test.
-func newLine(t *testing.T, broker string) *line {
+// newLine makes a line to the server at that URL, which goes with the test.
+func newLine(t *testing.T, server string) *line {
 	t.Helper()
-	u, err := url.Parse(broker)
+	u, err := url.Parse(server)
 	require.NoError(t, err)
 	to := u.Host
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -41,10 +42,13 @@ func newLine(t *testing.T, broker string) *line {
 				continue
 			}
 			l.keep(in, out)
-			for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
+			for _, way := range []struct {
+				to   io.WriteCloser
+				from io.Reader
+			}{{answers{in, l}, out}, {out, in}} {
 				passing.Go(func() {
-					_, _ = io.Copy(way[0], way[1])
-					_ = way[0].Close()
+					_, _ = io.Copy(way.to, way.from)
+					_ = way.to.Close()
 				})
 			}
 		}
@@ -71,4 +75,27 @@ func (l *line) cut() {
 		_ = c.Close()
 	}
 	l.conns = nil
+}
+
+// mute has what the server says go nowhere, or not any more.
+func (l *line) mute(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.muted = on
+}
+
+// answers is the way back.
+type answers struct {
+	io.WriteCloser
+	line *line
+}
+
+func (a answers) Write(b []byte) (int, error) {
+	a.line.mu.Lock()
+	muted := a.line.muted
+	a.line.mu.Unlock()
+	if muted {
+		return len(b), nil
+	}
+	return a.WriteCloser.Write(b)
 }

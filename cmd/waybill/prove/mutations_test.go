@@ -37,7 +37,7 @@ var mutations = []mutation{
 	{
 		"CommitPastAGap", "pipeline/broker/tracker.go",
 		"for t.size > 0 && t.at(0).state == entryDone {", "for t.size > 0 && len(t.news) > 0 && t.at(0).pos <= t.news[len(t.news)-1] {",
-		"./cmd/waybill/prove", "^TestSIGKILL$/^kafka$",
+		"./cmd/waybill/prove", "^TestSIGKILL_SlowKey$/^kafka$",
 	},
 	{
 		"NackLoop", "middleware/settle.go",
@@ -66,9 +66,29 @@ var mutations = []mutation{
 		"./middleware", "^TestDelay$/^while_the_store",
 	},
 	{
+		"DoneBeforeTheStore", "pipeline/engine/send.go",
+		"return each, e.opts.Store.Do(ctx, writes...)", "go e.opts.Store.Do(context.WithoutCancel(ctx), writes...)\n\t\treturn each, nil",
+		"./cmd/waybill/prove", "^TestStoreKilled$/^rabbitmq$",
+	},
+	{
+		"NoAnswerIsANo", "pipeline/store/pgstore/database.go",
+		"err = d.marks.fate(ctx, d.pool, token, err)", "",
+		"./cmd/waybill/prove", "^TestStoreKilled$/^rabbitmq$",
+	},
+	{
 		"NoLeaseToken", "pipeline/store/internal/sqlstore/delayed.go",
 		"if err == nil && n == 0 {", "if err == nil && n < 0 {",
 		"./cmd/waybill/prove", "^TestLateOutcome$",
+	},
+	{
+		"NoLeaseToken", "pipeline/store/internal/sqlstore/delayed.go",
+		"if err == nil && n == 0 {", "if err == nil && n < 0 {",
+		"./cmd/waybill/prove", "^TestReplayStopped$",
+	},
+	{
+		"LeasesThatLastForEver", "pipeline/replay/runner.go",
+		"leaseTime = 8 * time.Second", "leaseTime = time.Hour",
+		"./cmd/waybill/prove", "^TestReplayShared$",
 	},
 	{
 		"LeasesThatLastForEver", "pipeline/engine/inlet.go",

@@ -65,11 +65,6 @@ func newPlantOnDisk(t *testing.T) (*plant, *disktest.Disk) {
 	return p, disktest.Mount(t, mount)
 }
 
-func newChance() (*rand.Rand, uint64) {
-	seed := uint64(time.Now().UnixNano())
-	return rand.New(rand.NewPCG(seed, 0)), seed //nolint:gosec // chance, not secrets
-}
-
 // everyOther cut keeps parts of what was not durable, beginning with the
 // second.
 func everyOther(cut int, chance *rand.Rand) *rand.Rand {

@@ -21,11 +21,16 @@ import (
 )
 
 // sink is another side that honours ids: it applies what comes under a new
-// Idempotency-Key, and says yes to what comes again without applying it.
+// Idempotency-Key, and says yes to what comes again without applying it. Its
+// answer is what it was sent.
 type sink struct {
 	*httptest.Server
+	busy    func(o order, calls int) bool // says "later" to an order's call of that number; nil: never
 	mu      sync.Mutex
 	down    bool
+	held    chan struct{}  // answers wait for it; nil: for nothing
+	waiting int            // that did, or do
+	calls   map[string]int // by key
 	keys    map[string]bool
 	applied []order
 	repeats int
@@ -35,7 +40,7 @@ type sink struct {
 func stubborn(o order) bool { return o.Seq%97 == 5 }
 
 func newSink(t *testing.T) *sink {
-	s := &sink{down: true, keys: make(map[string]bool)}
+	s := &sink{down: true, calls: make(map[string]int), keys: make(map[string]bool)}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(s.Close)
 	return s
@@ -48,18 +53,62 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTeapot)
 		return
 	}
-	key := r.Header.Get("Idempotency-Key")
+	status, held := s.decide(o, r.Header.Get("Idempotency-Key"))
+	if held != nil {
+		<-held
+	}
+	w.WriteHeader(status)
+	if status == http.StatusOK {
+		_, _ = w.Write(body)
+	}
+}
+
+func (s *sink) decide(o order, key string) (status int, held <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.calls[key]++
+	if s.held != nil {
+		s.waiting++
+	}
 	switch {
 	case s.down || stubborn(o):
-		w.WriteHeader(http.StatusBadRequest)
+		return http.StatusBadRequest, s.held
+	case s.busy != nil && s.busy(o, s.calls[key]):
+		return http.StatusServiceUnavailable, s.held
 	case s.keys[key]:
 		s.repeats++
 	default:
 		s.keys[key] = true
 		s.applied = append(s.applied, o)
 	}
+	return http.StatusOK, s.held
+}
+
+// hold has answers wait until letGo is called.
+func (s *sink) hold(t *testing.T) (letGo func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := make(chan struct{})
+	s.held = held
+	letGo = sync.OnceFunc(func() { close(held) })
+	t.Cleanup(letGo)
+	return letGo
+}
+
+// release lets later calls have their answers at once, and returns how many
+// wait.
+func (s *sink) release() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = nil
+	return s.waiting
+}
+
+// hung is how many calls wait for their answers.
+func (s *sink) hung() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting
 }
 
 func (s *sink) mend() {

@@ -18,6 +18,8 @@ type size struct {
 	between  time.Duration
 
 	replayKills int // while they are
+	stored      int // orders on PostgreSQL
+	storeKills  int // of it
 }
 
 // full is what the issue asks for; small is what fits into `go test`.
@@ -25,7 +27,7 @@ var full = os.Getenv("WAYBILL_PROVE") == "full"
 
 func sizes() size {
 	if full {
-		return size{orders: 100_000, kills: 20, drains: 20, restarts: 3, delayed: 40_000, cuts: 100, poison: 20_000, letters: 100_000, replayKills: 5, between: time.Second}
+		return size{orders: 100_000, kills: 20, drains: 20, restarts: 3, delayed: 40_000, cuts: 100, poison: 20_000, letters: 100_000, replayKills: 5, stored: 10_000, storeKills: 15, between: time.Second}
 	}
-	return size{orders: 2_000, kills: 3, drains: 3, restarts: 1, delayed: 2_000, cuts: 4, poison: 2_600, letters: 600, replayKills: 1, between: 400 * time.Millisecond}
+	return size{orders: 2_000, kills: 3, drains: 3, restarts: 1, delayed: 2_000, cuts: 4, poison: 2_600, letters: 600, replayKills: 1, stored: 600, storeKills: 3, between: 400 * time.Millisecond}
 }

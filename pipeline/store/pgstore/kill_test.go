@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,50 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/storetest"
 )
-
-// node runs a verb on a PostgreSQL of the test's own.
-func node(t testing.TB, verb, dir string) {
-	t.Helper()
-	script, err := filepath.Abs("../../../deploy/local/node")
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, script, "postgres", verb, dir) //nolint:gosec // the repository's own script
-	cmd.WaitDelay = time.Second                                    // the server inherits the output
-	if out, err := cmd.CombinedOutput(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		require.NoError(t, err, string(out))
-	}
-}
-
-// processes are the server's own and those of its sessions, by what they call
-// themselves.
-func processes(t testing.TB, dir string) map[int]string {
-	t.Helper()
-	dir, err := filepath.EvalSymlinks(dir)
-	require.NoError(t, err)
-	places, err := filepath.Glob("/proc/[0-9]*/cwd")
-	require.NoError(t, err)
-	found := make(map[int]string)
-	for _, place := range places {
-		if cwd, err := os.Readlink(place); err != nil || cwd != filepath.Join(dir, "data") {
-			continue // or it has just ended
-		}
-		pid, err := strconv.Atoi(strings.Split(place, "/")[2])
-		require.NoError(t, err)
-		title, _ := os.ReadFile(filepath.Join(filepath.Dir(place), "cmdline"))
-		found[pid] = string(title)
-	}
-	require.NotEmpty(t, found)
-	return found
-}
-
-func signal(t testing.TB, dir string, s syscall.Signal) {
-	t.Helper()
-	for pid := range processes(t, dir) {
-		_ = syscall.Kill(pid, s) // one that has ended since is no matter
-	}
-}
 
 // load is many transactions at a time, and what was answered to each.
 type load struct {
@@ -150,14 +104,19 @@ func TestDo_ServerHarmed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs PostgreSQL")
 	}
-	for name, harm := range map[string]func(t *testing.T, dir string, l *load){
-		"Killed": func(t *testing.T, dir string, _ *load) {
-			node(t, "kill", dir)
-			node(t, "start", dir)
+	for name, harm := range map[string]func(t *testing.T, server *storetest.Server, l *load){
+		"Killed": func(_ *testing.T, server *storetest.Server, _ *load) {
+			server.KillServer()
+			server.Start()
+		},
+		// Nobody ends what it does, or says what came of it.
+		"AllKilled": func(_ *testing.T, server *storetest.Server, _ *load) {
+			server.Kill()
+			server.Start()
 		},
 		// One session is killed: the server ends all others and recovers.
-		"SessionKilled": func(t *testing.T, dir string, _ *load) {
-			for pid, title := range processes(t, dir) {
+		"SessionKilled": func(t *testing.T, server *storetest.Server, _ *load) {
+			for pid, title := range server.Processes() {
 				if strings.Contains(title, "waybill waybill") {
 					require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 					return
@@ -166,26 +125,22 @@ func TestDo_ServerHarmed(t *testing.T) {
 			require.Fail(t, "no session")
 		},
 		// Nothing answers for longer than a transaction has patience.
-		"Frozen": func(t *testing.T, dir string, l *load) {
-			signal(t, dir, syscall.SIGSTOP)
-			defer signal(t, dir, syscall.SIGCONT)
+		"Frozen": func(_ *testing.T, server *storetest.Server, l *load) {
+			server.Signal(syscall.SIGSTOP)
+			defer server.Signal(syscall.SIGCONT)
 			<-time.After(2 * l.patience)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			node(t, "start", dir)
-			t.Cleanup(func() { node(t, "kill", dir) })
-			port, err := os.ReadFile(filepath.Join(dir, "port"))
-			require.NoError(t, err)
-			s, err := Open(t.Context(), "postgres://waybill:waybill@127.0.0.1:"+strings.TrimSpace(string(port))+"/waybill", store.Options{})
+			server := storetest.StartServer(t)
+			s, err := Open(t.Context(), server.URL(), store.Options{})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, s.Close()) })
 			l := startLoad(t, s, time.Second)
 			for range 3 {
 				l.flows(t)
-				harm(t, dir, l)
+				harm(t, server, l)
 			}
 			l.flows(t)
 			l.stop(t)
