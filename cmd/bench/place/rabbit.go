@@ -100,7 +100,9 @@ func (s *rabbitSite) install(ctx context.Context, l Layout) error {
 	subscription := s.spec.In + "." + handler
 	dead := subscription + ".dlq"
 	s.exchanges, s.others = []string{dead}, []string{dead}
-	topic := func(name string) string { return fmt.Sprintf(`, queue_type: %s, exchange: "", queue: %s`, l.Variant, name) }
+	topic := func(name string) string {
+		return fmt.Sprintf(`, queue_type: %s, exchange: "", queue: %s`, l.Variant, name)
+	}
 	if l.Partitions > 1 {
 		topic = func(string) string { return fmt.Sprintf(", queue_type: %s, partitions: %d", l.Variant, l.Partitions) }
 		for n := range l.Partitions {
