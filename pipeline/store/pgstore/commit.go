@@ -69,16 +69,14 @@ func answered(err error) bool {
 	return errors.Is(err, pgx.ErrTxCommitRollback)
 }
 
-// fate finds out how a transaction ended whose COMMIT had no answer, by
-// writing its token again: that waits for it if it is still under way, does
-// nothing if it has committed, and succeeds if it has not.
+// fate finds out how a transaction ended whose COMMIT had no answer.
 func (m *marks) fate(ctx context.Context, pool *pgxpool.Pool, token string, lost error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAtMost)
 	defer cancel()
 	for {
-		tag, err := pool.Exec(ctx, "INSERT INTO store_commit (token) VALUES ($1) ON CONFLICT DO NOTHING", token)
+		there, err := ask(ctx, pool, token)
 		switch {
-		case err == nil && tag.RowsAffected() == 0:
+		case err == nil && there:
 			return nil
 		case err == nil:
 			return fmt.Errorf("commit: %w", lost)
@@ -89,6 +87,20 @@ func (m *marks) fate(ctx context.Context, pool *pgxpool.Pool, token string, lost
 			return fmt.Errorf("commit: its outcome is not known: %w", lost)
 		}
 	}
+}
+
+// ask reports whether the transaction of a token has committed, by writing the
+// token again: that waits for it if it is still under way, does nothing if it
+// has committed, and succeeds if it has not. What it writes it takes back: this
+// answer may be lost, too, and who asks again must not find it.
+func ask(ctx context.Context, pool *pgxpool.Pool, token string) (there bool, err error) {
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // where that fails, the server does it
+	tag, err := tx.Exec(ctx, "INSERT INTO store_commit (token) VALUES ($1) ON CONFLICT DO NOTHING", token)
+	return tag.RowsAffected() == 0, err
 }
 
 // sweep removes marks that were left behind by instances that are gone.

@@ -88,6 +88,22 @@ func TestDo_ConnectionLostInCommit(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// TestFate_AskedAgain: where the answer to what became of a COMMIT is lost, too,
+// the next one is the same.
+func TestFate_AskedAgain(t *testing.T) {
+	t.Parallel()
+	s, _ := openCut(t, place(t))
+	m, lost := newMarks(), errors.New("no answer")
+	for range 2 {
+		require.ErrorIs(t, m.fate(t.Context(), s.pool, "aborted", lost), lost)
+	}
+	_, err := s.pool.Exec(t.Context(), "INSERT INTO store_commit (token) VALUES ('committed')")
+	require.NoError(t, err)
+	for range 2 {
+		require.NoError(t, m.fate(t.Context(), s.pool, "committed", lost))
+	}
+}
+
 // TestOpen_ManyAtOnce: instances that start together make the tables once.
 func TestOpen_ManyAtOnce(t *testing.T) {
 	t.Parallel()
