@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
+	"github.com/waybill-dev/waybill/pipeline/journal"
 	"github.com/waybill-dev/waybill/pipeline/messagelog"
 	"github.com/waybill-dev/waybill/pipeline/store"
+	"github.com/waybill-dev/waybill/pipeline/store/sqlitestore"
 )
 
 // BenchmarkMessage is what the engine alone costs a message: window, router
@@ -23,13 +26,25 @@ import (
 // a batch at a time, as real ones do.
 func BenchmarkMessage(b *testing.B) {
 	for _, ordering := range []pipeline.Ordering{pipeline.OrderingNone, pipeline.OrderingKey} {
-		b.Run(string(ordering), func(b *testing.B) { benchmarkMessage(b, ordering, nil) })
+		b.Run(string(ordering), func(b *testing.B) { benchmarkMessage(b, ordering, nil, nil) })
 	}
+	// What the attempt journal adds to a route whose messages are no suspects.
+	b.Run("none, journaled", func(b *testing.B) {
+		s, err := sqlitestore.Open(b.Context(), filepath.Join(b.TempDir(), "waybill.db"), store.Options{})
+		require.NoError(b, err)
+		defer s.Close()
+		j, err := journal.Open(b.Context(), journal.Options{
+			File: filepath.Join(b.TempDir(), "slots"), Slots: 64, Store: s, Log: slog.New(slog.DiscardHandler),
+		})
+		require.NoError(b, err)
+		defer j.Close(context.Background()) //nolint:errcheck // of a benchmark
+		benchmarkMessage(b, pipeline.OrderingNone, nil, j)
+	})
 	// What the message log adds to the chain; writing it is beside the chain.
 	b.Run("none, logged", func(b *testing.B) {
 		l := messagelog.New(messagelog.Options{Config: pipeline.MessageLog{Mode: pipeline.LogAll, Payload: true}, Instance: "bench", Store: benchLog{}})
 		defer l.Close()
-		benchmarkMessage(b, pipeline.OrderingNone, l)
+		benchmarkMessage(b, pipeline.OrderingNone, l, nil)
 	})
 }
 
@@ -39,7 +54,7 @@ type benchLog struct{ store.Log }
 func (benchLog) AppendLog(context.Context, []store.LogEntry) error   { return nil }
 func (benchLog) TrimLog(context.Context, store.LogRule) (int, error) { return 0, nil }
 
-func benchmarkMessage(b *testing.B, ordering pipeline.Ordering, l *messagelog.Log) {
+func benchmarkMessage(b *testing.B, ordering pipeline.Ordering, l *messagelog.Log, j *journal.Journal) {
 	bench := &benchBroker{fake: newFake(), n: b.N, confirm: make(chan chan struct{}, 1024), done: make(chan struct{})}
 	e, err := New(Options{
 		Pipeline: pipeline.Pipeline{
@@ -57,6 +72,7 @@ func benchmarkMessage(b *testing.B, ordering pipeline.Ordering, l *messagelog.Lo
 		}),
 		Brokers:  map[string]broker.Broker{"main": bench},
 		Messages: l,
+		Journal:  j,
 		Log:      slog.New(slog.DiscardHandler),
 		Metrics:  prometheus.NewRegistry(),
 	})
@@ -87,12 +103,8 @@ func (f *benchBroker) Source(broker.Subscription) broker.Source { return f }
 func (f *benchBroker) Publish(_ string, msgs ...*message.Message) error {
 	confirmed := make(chan struct{})
 	f.confirm <- confirmed
-	select {
-	case <-confirmed:
-		return nil
-	case <-msgs[0].Context().Done():
-		return msgs[0].Context().Err()
-	}
+	_, err := pipeline.Await(msgs[0].Context(), confirmed)
+	return err
 }
 
 func (f *benchBroker) confirmAll() {

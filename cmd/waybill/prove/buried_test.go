@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buried are the payloads of all dead letters, as the store has them: the
+// buried are the payloads of all that is dead, as the store has them: the
 // archiver has taken them from their topic.
 func (p *plant) buried(t *testing.T) [][]byte {
 	t.Helper()
-	text, code := p.command(t, nil, "dlq", "export", "--config", p.config)
+	text, code := p.command(t, nil, "dlq", "export", "--state", "DEAD", "--config", p.config)
 	require.Zero(t, code)
 	var all [][]byte
 	for line := range strings.Lines(text) {
