@@ -82,8 +82,14 @@ func (w *workers) rest(next chan task) bool {
 	return !w.closed
 }
 
-// settle acknowledges the message, or gives it back to its subscription.
+// settle runs the message and acknowledges it, or gives it back to its
+// subscription. One that the subscription has let go of while it was on its way
+// does not begin: it may run elsewhere by now.
 func (w *workers) settle(t task) {
+	if t.msg.Context().Err() != nil {
+		t.msg.Nack()
+		return
+	}
 	_, err := t.run(t.msg)
 	if err == nil {
 		t.msg.Ack()

@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+)
+
+func TestWorkers(t *testing.T) {
+	t.Parallel()
+	w := &workers{log: slog.New(slog.DiscardHandler)}
+	defer w.close(true)
+	over, end := context.WithCancel(t.Context())
+	end()
+	msgs := make([]*message.Message, 4)
+	for i, id := range []string{"good", "slow", "bad", "late"} {
+		msgs[i] = message.NewMessageWithContext(t.Context(), id, nil)
+	}
+	msgs[3].SetContext(over)
+
+	slow, ran := make(chan struct{}), make(chan string, len(msgs))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.do(func(msg *message.Message) ([]*message.Message, error) {
+			ran <- msg.UUID
+			switch msg.UUID {
+			case "slow":
+				<-slow
+			case "bad":
+				return nil, errors.New("broken")
+			}
+			return nil, nil
+		}, msgs)
+	}()
+	<-msgs[0].Acked() // though another of its bundle is not done
+	<-msgs[2].Nacked()
+	<-msgs[3].Nacked()
+	select {
+	case <-done:
+		t.Fatal("a bundle is done when all of it is")
+	case <-msgs[1].Acked():
+		t.Fatal("it is not done")
+	default:
+	}
+	close(slow)
+	<-msgs[1].Acked()
+	<-done
+	close(ran)
+	var ids []string
+	for id := range ran {
+		ids = append(ids, id)
+	}
+	require.ElementsMatch(t, []string{"good", "slow", "bad"}, ids, "what the subscription has let go of does not begin")
+}
+
+func TestBundled(t *testing.T) {
+	t.Parallel()
+	in, out := make(chan *message.Message), make(chan *message.Message)
+	go bundle(in, out)
+	over, end := context.WithCancel(t.Context())
+	first, gone := message.NewMessageWithContext(t.Context(), "1", nil), message.NewMessageWithContext(over, "2", nil)
+	in <- first
+	require.Equal(t, []*message.Message{first}, messagesOf(<-out), "nobody waits for a bundle to be full")
+	in <- gone
+	end() // while the router takes nothing
+	in <- first
+	for last := gone; last == gone; { // it is chance whether that one is still handed over, but nothing waits behind it
+		msgs := messagesOf(<-out)
+		last = msgs[len(msgs)-1]
+	}
+	close(in)
+	_, open := <-out
+	require.False(t, open)
+}
