@@ -3,9 +3,13 @@ package routerconfig
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waybill-dev/waybill/pipeline"
 )
+
+// consumerTimeout is RabbitMQ's default.
+const consumerTimeout = 30 * time.Minute
 
 // linter warns of what loads and is probably not meant. It looks only at
 // configs without errors.
@@ -73,6 +77,11 @@ func (l *linter) isRead(topic string) bool {
 func (l *linter) handler(p pointer, h pipeline.Handler) {
 	if h.Concurrency > h.InFlight {
 		l.warnf(p.key("in_flight"), "raise in_flight", "no more than %d of %d can be handled at a time", h.InFlight, h.Concurrency)
+	}
+	rabbit := l.pipe.Brokers[l.pipe.Topics[h.From].Broker].Driver == pipeline.DriverRabbitMQ
+	if rabbit && (h.Timeout == 0 || h.Timeout >= consumerTimeout) {
+		l.warnf(p.key("timeout"), "set it below that", "RabbitMQ hands a message out again that is held for longer than its consumer_timeout, %.0f minutes by default",
+			consumerTimeout.Minutes())
 	}
 	kind, _ := l.kinds.Get(h.Kind)
 	if kind.Effect {

@@ -3,6 +3,7 @@ package prove
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,11 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/cmd/waybill/scratch"
 	"github.com/waybill-dev/waybill/handlers"
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/routerconfig"
 )
 
@@ -103,7 +106,12 @@ handlers:
 // clear removes what the plant has made on servers: a thousand queues that
 // nobody reads slow down all proofs after it.
 func (p *plant) clear(t *testing.T) {
-	loaded, err := routerconfig.Load(p.config, routerconfig.Options{Kinds: handlers.Builtin()})
+	deadly := pipeline.Kind{ // only its topics matter here
+		Name:      "deadly",
+		NewConfig: func() any { return &struct{ Deaths string }{} },
+		New:       func(pipeline.Env, any) (message.HandlerFunc, error) { return nil, errors.ErrUnsupported },
+	}
+	loaded, err := routerconfig.Load(p.config, routerconfig.Options{Kinds: handlers.Builtin().With(deadly)})
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
