@@ -21,7 +21,7 @@ type mutation struct {
 // mutations break what all drivers share, and the embedded broker.
 var mutations = []mutation{
 	{"NackLoop", "window.go", "nackPause    = 10 * time.Millisecond", "nackPause    = 0", "NackPausesAndBlocksNoOther"},
-	{"AckWhateverTheHandlerDid", "window.go", "d.claim.end(d, w.handOut(d))", "w.handOut(d); d.claim.end(d, true)", "OnlyWhatIsOpenComesAgain"},
+	{"AckWhateverTheHandlerDid", "window.go", "case <-msg.Nacked():\n\t\treturn false, true", "case <-msg.Nacked():\n\t\treturn true, false", "NackPausesAndBlocksNoOther"},
 	{"NoLanes", "claim.go", "return d.Key", `return ""`, "OrderPerKey"},
 	{"NoLanesSideBySide", "claim.go", "return c.whole", `return ""`, "OrderOfPartition"},
 	{"OneLane", "claim.go", "return d.Key", `return "k"`, "KeysRunSideBySide"},
