@@ -26,6 +26,7 @@ const (
 	dialTimeout       = 5 * time.Second
 	answerTimeout     = 10 * time.Second // for requests that no broker answers late
 	fetchWait         = 100 * time.Millisecond
+	fetchBytes        = 256 << 10 // of a partition in one answer, unless a batch is larger
 )
 
 // Sizes of batches: below what a broker takes unless set otherwise (1 MiB and
@@ -152,6 +153,10 @@ func forFetch(c *sarama.Config) {
 		return jittered(100*time.Millisecond, time.Second)(retries, 0)
 	}
 	c.Consumer.IsolationLevel = sarama.ReadCommitted
+	// An answer stays in memory while one of its messages is in hand: with
+	// sarama's 1 MiB a partition that was most of the memory. What is larger is
+	// still fetched.
+	c.Consumer.Fetch.Default = fetchBytes
 }
 
 // secure sets TLS and SASL up.

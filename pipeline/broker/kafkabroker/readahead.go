@@ -10,8 +10,8 @@ import (
 // Bytes of a subscription that are fetched and not yet delivered, shared out
 // to its partitions, each of which gets at least one fetch.
 const (
-	aheadBytes    = 16 << 20
-	aheadAtLeast  = 1 << 20
+	aheadBytes    = 2 << 20
+	aheadAtLeast  = fetchBytes
 	aheadOverhead = 256 // of a record beside its key and value
 )
 
