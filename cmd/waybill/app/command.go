@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,9 +43,18 @@ func exit(code int, err error) error {
 	return &exitError{code, err}
 }
 
+// gcPercent is GOGC unless the environment has one. A collection looks through
+// the stacks of all that is in hand, however little garbage there is: half as
+// many save a fifth of the CPU on RabbitMQ, and cost 25 MB. Where memory is
+// tight GOMEMLIMIT makes them more.
+const gcPercent = 200
+
 // Main is a whole Waybill program: it runs the command line of this process
 // and returns the code to exit with.
 func Main(opts Options) int {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	var i interrupts
 	ctx, hurry, stop := i.watch()
 	defer stop()
