@@ -32,11 +32,13 @@ type task struct {
 }
 
 // do runs messages through run, which returns no messages, settles each when it
-// is done, and returns when all are.
+// is done, and returns when all are. It takes them out of msgs: whoever has the
+// bundle until then would keep in memory what in_flight_bytes counts no longer.
 func (w *workers) do(run message.HandlerFunc, msgs []*message.Message) {
 	var done sync.WaitGroup
 	done.Add(len(msgs))
-	for _, msg := range msgs {
+	for i, msg := range msgs {
+		msgs[i] = nil
 		t := task{run, msg, &done}
 		if idle := w.take(); idle != nil {
 			idle <- t

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
+	"slices"
 	"testing"
+	"time"
+	"weak"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -35,7 +39,7 @@ func TestWorkers(t *testing.T) {
 				return nil, errors.New("broken")
 			}
 			return nil, nil
-		}, msgs)
+		}, slices.Clone(msgs))
 	}()
 	<-msgs[0].Acked() // though another of its bundle is not done
 	<-msgs[2].Nacked()
@@ -56,6 +60,30 @@ func TestWorkers(t *testing.T) {
 		ids = append(ids, id)
 	}
 	require.ElementsMatch(t, []string{"good", "slow", "bad"}, ids, "what the subscription has let go of does not begin")
+}
+
+// TestWorkersLetGo: the router has a bundle until all of it is done, and
+// in_flight_bytes counts what is not.
+func TestWorkersLetGo(t *testing.T) {
+	t.Parallel()
+	w := &workers{log: slog.New(slog.DiscardHandler)}
+	defer w.close(true)
+	bundle := newBundle([]*message.Message{message.NewMessage("quick", nil), message.NewMessage("slow", nil)})
+	quick := weak.Make(messagesOf(bundle)[0])
+
+	slow := make(chan struct{})
+	defer close(slow)
+	go w.do(func(msg *message.Message) ([]*message.Message, error) {
+		if msg.UUID == "slow" {
+			<-slow
+		}
+		return nil, nil
+	}, messagesOf(bundle))
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return quick.Value() == nil
+	}, soon, time.Millisecond, "what is done is not kept in memory")
+	runtime.KeepAlive(bundle)
 }
 
 func TestBundled(t *testing.T) {
