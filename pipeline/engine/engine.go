@@ -79,7 +79,7 @@ func New(opts Options) (*Engine, error) {
 		opts: opts, log: opts.Log, router: router,
 		ready:    make(map[string]*flag),
 		failed:   make(chan error, 1),
-		workers:  &workers{log: opts.Log},
+		workers:  &workers{},
 		receipts: &receipts{store: opts.Store, keep: opts.Pipeline.Store.Receipts, owner: opts.Pipeline.Instance, log: opts.Log},
 	}
 	e.life, e.giveUp = context.WithCancel(context.Background())

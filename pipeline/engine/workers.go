@@ -1,9 +1,6 @@
 package engine
 
 import (
-	"context"
-	"errors"
-	"log/slog"
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -16,7 +13,6 @@ import (
 //
 // There are as many as ran at once; the windows bound that.
 type workers struct {
-	log     *slog.Logger
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -26,15 +22,15 @@ type workers struct {
 
 // task is a message of a bundle.
 type task struct {
-	run  message.HandlerFunc
+	run  func(*message.Message)
 	msg  *message.Message
 	done *sync.WaitGroup
 }
 
-// do runs messages through run, which returns no messages, settles each when it
-// is done, and returns when all are. It takes them out of msgs: whoever has the
-// bundle until then would keep in memory what in_flight_bytes counts no longer.
-func (w *workers) do(run message.HandlerFunc, msgs []*message.Message) {
+// do runs messages through run, which settles them, and returns when all are
+// done. It takes them out of msgs: whoever has the bundle until then would keep
+// in memory what in_flight_bytes counts no longer.
+func (w *workers) do(run func(*message.Message), msgs []*message.Message) {
 	var done sync.WaitGroup
 	done.Add(len(msgs))
 	for i, msg := range msgs {
@@ -65,7 +61,7 @@ func (w *workers) take() (idle chan<- task) {
 func (w *workers) work(t task) {
 	next := make(chan task, 1)
 	for more := true; more; {
-		w.settle(t)
+		t.run(t.msg)
 		t.done.Done()
 		if !w.rest(next) {
 			return
@@ -82,25 +78,6 @@ func (w *workers) rest(next chan task) bool {
 		w.idle = append(w.idle, next)
 	}
 	return !w.closed
-}
-
-// settle runs the message and acknowledges it, or gives it back to its
-// subscription. One that the subscription has let go of while it was on its way
-// does not begin: it may run elsewhere by now.
-func (w *workers) settle(t task) {
-	if t.msg.Context().Err() != nil {
-		t.msg.Nack()
-		return
-	}
-	_, err := t.run(t.msg)
-	if err == nil {
-		t.msg.Ack()
-		return
-	}
-	if !errors.Is(err, context.Canceled) {
-		w.log.Error("message is given back: "+err.Error(), "message", t.msg.UUID)
-	}
-	t.msg.Nack()
 }
 
 // close ends the workers, once each has done what it does. With wait it

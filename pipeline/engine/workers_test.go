@@ -16,8 +16,10 @@ import (
 
 func TestWorkers(t *testing.T) {
 	t.Parallel()
-	w := &workers{log: slog.New(slog.DiscardHandler)}
+	w := &workers{}
 	defer w.close(true)
+	var log logText
+	r := &route{log: slog.New(slog.NewTextHandler(&log, nil)).With("handler", "work")}
 	over, end := context.WithCancel(t.Context())
 	end()
 	msgs := make([]*message.Message, 4)
@@ -27,22 +29,24 @@ func TestWorkers(t *testing.T) {
 	msgs[3].SetContext(over)
 
 	slow, ran := make(chan struct{}), make(chan string, len(msgs))
+	r.chain = func(msg *message.Message) ([]*message.Message, error) {
+		ran <- msg.UUID
+		switch msg.UUID {
+		case "slow":
+			<-slow
+		case "bad":
+			return nil, errors.New("broken")
+		}
+		return nil, nil
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.do(func(msg *message.Message) ([]*message.Message, error) {
-			ran <- msg.UUID
-			switch msg.UUID {
-			case "slow":
-				<-slow
-			case "bad":
-				return nil, errors.New("broken")
-			}
-			return nil, nil
-		}, slices.Clone(msgs))
+		w.do(r.settle, slices.Clone(msgs))
 	}()
 	<-msgs[0].Acked() // though another of its bundle is not done
 	<-msgs[2].Nacked()
+	require.Contains(t, log.String(), `level=ERROR msg="message is given back: broken" handler=work message=bad`)
 	<-msgs[3].Nacked()
 	select {
 	case <-done:
@@ -66,18 +70,17 @@ func TestWorkers(t *testing.T) {
 // in_flight_bytes counts what is not.
 func TestWorkersLetGo(t *testing.T) {
 	t.Parallel()
-	w := &workers{log: slog.New(slog.DiscardHandler)}
+	w := &workers{}
 	defer w.close(true)
 	bundle := newBundle([]*message.Message{message.NewMessage("quick", nil), message.NewMessage("slow", nil)})
 	quick := weak.Make(messagesOf(bundle)[0])
 
 	slow := make(chan struct{})
 	defer close(slow)
-	go w.do(func(msg *message.Message) ([]*message.Message, error) {
+	go w.do(func(msg *message.Message) {
 		if msg.UUID == "slow" {
 			<-slow
 		}
-		return nil, nil
 	}, messagesOf(bundle))
 	require.Eventually(t, func() bool {
 		runtime.GC()
