@@ -245,10 +245,9 @@ func (e *Engine) Stop(ctx context.Context) error {
 	}
 	e.tasks.Wait()
 	e.receipts.stop() // not before: what drains still has effects in hand
-	err := errors.Join(errs...)
-	e.workers.close(err == nil)
+	e.workers.close()
 	e.close()
-	return err
+	return errors.Join(errs...)
 }
 
 // close lets the kinds free what they hold, and forgets the metrics.

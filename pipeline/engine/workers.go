@@ -13,8 +13,6 @@ import (
 //
 // There are as many as ran at once; the windows bound that.
 type workers struct {
-	running sync.WaitGroup
-
 	mu     sync.Mutex
 	idle   []chan task // of each that has nothing to do; the last has run last
 	closed bool
@@ -39,7 +37,7 @@ func (w *workers) do(run func(*message.Message), msgs []*message.Message) {
 		if idle := w.take(); idle != nil {
 			idle <- t
 		} else {
-			w.running.Go(func() { w.work(t) })
+			go w.work(t)
 		}
 	}
 	done.Wait()
@@ -80,18 +78,15 @@ func (w *workers) rest(next chan task) bool {
 	return !w.closed
 }
 
-// close ends the workers, once each has done what it does. With wait it
-// returns when they have ended: not where a kind was cut short, since it may
-// never notice.
-func (w *workers) close(wait bool) {
+// close ends the workers, once each has done what it does. It does not wait for
+// that: what is still being done then is a kind's that was cut short, and which
+// may never notice.
+func (w *workers) close() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.closed = true
 	for _, idle := range w.idle {
 		close(idle)
 	}
 	w.idle = nil
-	w.mu.Unlock()
-	if wait {
-		w.running.Wait()
-	}
 }

@@ -17,7 +17,7 @@ import (
 func TestWorkers(t *testing.T) {
 	t.Parallel()
 	w := &workers{}
-	defer w.close(true)
+	defer w.close()
 	var log logText
 	r := &route{log: slog.New(slog.NewTextHandler(&log, nil)).With("handler", "work")}
 	over, end := context.WithCancel(t.Context())
@@ -71,7 +71,7 @@ func TestWorkers(t *testing.T) {
 func TestWorkersLetGo(t *testing.T) {
 	t.Parallel()
 	w := &workers{}
-	defer w.close(true)
+	defer w.close()
 	bundle := newBundle([]*message.Message{message.NewMessage("quick", nil), message.NewMessage("slow", nil)})
 	quick := weak.Make(messagesOf(bundle)[0])
 
