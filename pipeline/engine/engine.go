@@ -79,7 +79,7 @@ func New(opts Options) (*Engine, error) {
 		opts: opts, log: opts.Log, router: router,
 		ready:    make(map[string]*flag),
 		failed:   make(chan error, 1),
-		workers:  &workers{log: opts.Log},
+		workers:  &workers{},
 		receipts: &receipts{store: opts.Store, keep: opts.Pipeline.Store.Receipts, owner: opts.Pipeline.Instance, log: opts.Log},
 	}
 	e.life, e.giveUp = context.WithCancel(context.Background())
@@ -245,10 +245,9 @@ func (e *Engine) Stop(ctx context.Context) error {
 	}
 	e.tasks.Wait()
 	e.receipts.stop() // not before: what drains still has effects in hand
-	err := errors.Join(errs...)
-	e.workers.close(err == nil)
+	e.workers.close()
 	e.close()
-	return err
+	return errors.Join(errs...)
 }
 
 // close lets the kinds free what they hold, and forgets the metrics.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -91,6 +92,39 @@ func TestEngine(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("a kind that never notices its end does not keep a stop waiting", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			begun, finish := make(chan struct{}), make(chan struct{})
+			r := newRig(t, func(*message.Message) ([]*message.Message, error) {
+				close(begun)
+				<-finish
+				return nil, nil
+			}, nil)
+			r.fake.gone = make(chan struct{})
+			r.start(t)
+			r.send("m")
+			<-begun
+			close(r.fake.gone) // no drain waits for the message any more
+			require.ErrorContains(t, <-r.Failed(), "gone for good")
+			time.Sleep(time.Minute) //nolint:forbidigo // of synctest's clock
+			_ = r.router.Close()    // unless it has by itself: it does where it was told of its handlers in time
+			stopped := make(chan struct{})
+			go func() {
+				defer close(stopped)
+				_ = r.Stop(t.Context())
+			}()
+			synctest.Wait()
+			select {
+			case <-stopped:
+			default:
+				t.Error("it waits for the kind")
+			}
+			close(finish)
+			<-stopped
+		})
+	})
 
 	t.Run("a held handler takes nothing more in", func(t *testing.T) {
 		t.Parallel()

@@ -29,6 +29,7 @@ type fake struct {
 	down      bool
 	in        chan *message.Message // what its source delivers
 	acked     chan string           // ids that are done
+	gone      chan struct{}         // closed: its source gives up; may be nil
 	published map[string][]*message.Message
 }
 
@@ -131,6 +132,10 @@ func (s fakeSource) Run(ctx context.Context, w *broker.Window) error {
 			told()
 		case <-w.Draining():
 			stop()
+		case <-s.f.gone:
+			stop()
+			reading.Wait()
+			return errors.New("gone for good")
 		}
 	}
 	reading.Wait()

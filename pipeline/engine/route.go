@@ -130,10 +130,29 @@ func (r *route) begin(router *message.Router) error {
 
 func (r *route) add(router *message.Router, name string, from message.Subscriber) error {
 	router.AddConsumerHandler(name, r.sub.Topic.Name, bundled{from}, func(bundle *message.Message) error {
-		r.workers.do(r.chain, messagesOf(bundle))
+		r.workers.do(r.settle, messagesOf(bundle))
 		return nil
 	})
 	return router.RunHandlers(context.Background())
+}
+
+// settle runs the message and acknowledges it, or gives it back to its
+// subscription. One that the subscription has let go of while it was on its way
+// does not begin: it may run elsewhere by now.
+func (r *route) settle(msg *message.Message) {
+	if msg.Context().Err() != nil {
+		msg.Nack()
+		return
+	}
+	_, err := r.chain(msg)
+	if err == nil {
+		msg.Ack()
+		return
+	}
+	if !errors.Is(err, context.Canceled) {
+		r.log.Error("message is given back: "+err.Error(), "message", msg.UUID)
+	}
+	msg.Nack()
 }
 
 // listen opens the route's subscription, unless the route is stopping.

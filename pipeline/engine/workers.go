@@ -1,9 +1,6 @@
 package engine
 
 import (
-	"context"
-	"errors"
-	"log/slog"
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -16,9 +13,6 @@ import (
 //
 // There are as many as ran at once; the windows bound that.
 type workers struct {
-	log     *slog.Logger
-	running sync.WaitGroup
-
 	mu     sync.Mutex
 	idle   []chan task // of each that has nothing to do; the last has run last
 	closed bool
@@ -26,22 +20,24 @@ type workers struct {
 
 // task is a message of a bundle.
 type task struct {
-	run  message.HandlerFunc
+	run  func(*message.Message)
 	msg  *message.Message
 	done *sync.WaitGroup
 }
 
-// do runs messages through run, which returns no messages, settles each when it
-// is done, and returns when all are.
-func (w *workers) do(run message.HandlerFunc, msgs []*message.Message) {
+// do runs messages through run, which settles them, and returns when all are
+// done. It takes them out of msgs: whoever has the bundle until then would keep
+// in memory what in_flight_bytes counts no longer.
+func (w *workers) do(run func(*message.Message), msgs []*message.Message) {
 	var done sync.WaitGroup
 	done.Add(len(msgs))
-	for _, msg := range msgs {
+	for i, msg := range msgs {
+		msgs[i] = nil
 		t := task{run, msg, &done}
 		if idle := w.take(); idle != nil {
 			idle <- t
 		} else {
-			w.running.Go(func() { w.work(t) })
+			go w.work(t)
 		}
 	}
 	done.Wait()
@@ -63,7 +59,7 @@ func (w *workers) take() (idle chan<- task) {
 func (w *workers) work(t task) {
 	next := make(chan task, 1)
 	for more := true; more; {
-		w.settle(t)
+		t.run(t.msg)
 		t.done.Done()
 		if !w.rest(next) {
 			return
@@ -82,37 +78,15 @@ func (w *workers) rest(next chan task) bool {
 	return !w.closed
 }
 
-// settle runs the message and acknowledges it, or gives it back to its
-// subscription. One that the subscription has let go of while it was on its way
-// does not begin: it may run elsewhere by now.
-func (w *workers) settle(t task) {
-	if t.msg.Context().Err() != nil {
-		t.msg.Nack()
-		return
-	}
-	_, err := t.run(t.msg)
-	if err == nil {
-		t.msg.Ack()
-		return
-	}
-	if !errors.Is(err, context.Canceled) {
-		w.log.Error("message is given back: "+err.Error(), "message", t.msg.UUID)
-	}
-	t.msg.Nack()
-}
-
-// close ends the workers, once each has done what it does. With wait it
-// returns when they have ended: not where a kind was cut short, since it may
-// never notice.
-func (w *workers) close(wait bool) {
+// close ends the workers, once each has done what it does. It does not wait for
+// that: what is still being done then is a kind's that was cut short, and which
+// may never notice.
+func (w *workers) close() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.closed = true
 	for _, idle := range w.idle {
 		close(idle)
 	}
 	w.idle = nil
-	w.mu.Unlock()
-	if wait {
-		w.running.Wait()
-	}
 }
