@@ -65,6 +65,8 @@ func gather(first *message.Message, in <-chan *message.Message) []*message.Messa
 	return msgs
 }
 
+// bundleKey is of the messages of a bundle, in its context: a message has no
+// other place for them.
 type bundleKey struct{}
 
 func newBundle(msgs []*message.Message) *message.Message {

@@ -11,7 +11,8 @@ import (
 // engine costs a message (BenchmarkMessage). For the same reason who was idle
 // last works next: the collector halves the stacks of those that rest.
 //
-// There are as many as ran at once; the windows bound that.
+// There are as many as ran at once; the windows bound that. A window has workers
+// of its own (broker.Window), each of which waits for one message to be settled.
 type workers struct {
 	mu     sync.Mutex
 	idle   []chan task // of each that has nothing to do; the last has run last

@@ -60,6 +60,26 @@ func groups(t *testing.T, h Harness) {
 		require.Len(t, mail, 1)
 	})
 
+	t.Run("ErrorIsThatOfTheLastDeath", func(t *testing.T) {
+		t.Parallel()
+		s, _ := h.fresh(t)
+		older := bury(t, s, letter(0), letter(3))[0]
+		do(t, s, s.MoveLetter(store.Move{ID: older.ID, To: store.Archived}))
+		require.NoError(t, s.NoteLetter(t.Context(), older.ID, "a test order"))
+		all, err := s.Groups(t.Context(), store.GroupQuery{All: true})
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.Equal(t, letter(3).Error, all[0].Error)
+
+		again := letter(0)
+		again.Copy, again.Error, again.Last = "again", "call warehouse: 504", letter(4).Last
+		bury(t, s, again)
+		all, err = s.Groups(t.Context(), store.GroupQuery{All: true})
+		require.NoError(t, err)
+		require.Equal(t, again.Error, all[0].Error)
+		require.Equal(t, again.Last, all[0].Last)
+	})
+
 	t.Run("ByHeaderOrPointer", func(t *testing.T) {
 		t.Parallel()
 		s, _ := h.fresh(t)
