@@ -29,7 +29,12 @@ func Await[T any](ctx context.Context, from <-chan T) (value T, err error) {
 	defer timer.Stop()
 	for {
 		if ctx.Err() != nil {
-			return value, context.Cause(ctx)
+			select {
+			case value = <-from: // at the last moment
+				return value, nil
+			default:
+				return value, context.Cause(ctx)
+			}
 		}
 		timer.Reset(awaitLook)
 		select {

@@ -79,9 +79,9 @@ func (l *linter) handler(p pointer, h pipeline.Handler) {
 		l.warnf(p.key("in_flight"), "raise in_flight", "no more than %d of %d can be handled at a time", h.InFlight, h.Concurrency)
 	}
 	rabbit := l.pipe.Brokers[l.pipe.Topics[h.From].Broker].Driver == pipeline.DriverRabbitMQ
-	if rabbit && (h.Timeout == 0 || h.Timeout >= consumerTimeout) {
-		l.warnf(p.key("timeout"), "set it below that", "RabbitMQ hands a message out again that is held for longer than its consumer_timeout, %.0f minutes by default",
-			consumerTimeout.Minutes())
+	if held := time.Duration(h.Retry.Immediate+1) * h.Timeout; rabbit && (held == 0 || held >= consumerTimeout) {
+		l.warnf(p.key("timeout"), "keep all runs together below that",
+			"RabbitMQ hands a message out again that is held for longer than its consumer_timeout, %.0f minutes by default", consumerTimeout.Minutes())
 	}
 	kind, _ := l.kinds.Get(h.Kind)
 	if kind.Effect {
