@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func hostileMessages(n int) []*message.Message {
 }
 
 // TestLetters_Bytes: a dead letter's payload and headers are byte-equal to the
-// original's after archive, export and import.
+// original's after archive, replay, export and import.
 func TestLetters_Bytes(t *testing.T) {
 	t.Parallel()
 	for driver, brokers := range brokersUnderTest(t) {
@@ -103,6 +104,15 @@ func TestLetters_Bytes(t *testing.T) {
 			for id, msg := range published(len(msgs)) {
 				require.Equal(t, want[id].Metadata, msg.Metadata)
 			}
+
+			// The handler gets in a replay what it got before: it dies of the same.
+			code, _, errs := s.run("", "dlq", "replay", "--all", "--yes")
+			require.Equal(t, exitPartial, code, errs)
+			s.eventually(func() bool {
+				letters = s.letters(len(msgs))
+				return !slices.ContainsFunc(letters, func(l dashboard.Letter) bool { return l.Deaths != 2 })
+			}, "all have died again")
+			same(letters)
 
 			code, exported, errs := s.run("", "dlq", "export")
 			require.Zero(t, code, errs)
