@@ -44,10 +44,10 @@ func exit(code int, err error) error {
 }
 
 // gcPercent is GOGC unless the environment has one. A collection looks through
-// the stacks of all that is in hand, however little garbage there is: half as
-// many save a fifth of the CPU on RabbitMQ, and cost 25 MB. Where memory is
+// the stacks of all that is in hand, however little garbage there is: fewer
+// save a sixth of the CPU on RabbitMQ, and cost 20 MB. Where memory is
 // tight GOMEMLIMIT makes them more.
-const gcPercent = 200
+const gcPercent = 175
 
 // Main is a whole Waybill program: it runs the command line of this process
 // and returns the code to exit with.
