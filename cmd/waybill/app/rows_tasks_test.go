@@ -154,12 +154,17 @@ handlers:
 			stopped := make(chan error, 1)
 			go func() { stopped <- s.stop() }()
 			s.eventually(func() bool { status, _ := s.get("/ready"); return status != http.StatusOK }, "it is stopping")
+			waits := func() {
+				t.Helper()
+				require.Never(t, func() bool { return len(stopped) > 0 || count("one") > 1 || count("two") > 1 }, 200*time.Millisecond, 10*time.Millisecond, "it takes more, or does not wait")
+			}
+			waits() // it says that it stops a moment before its handlers do
 			for handler, g := range gates {
 				if handler != last {
 					close(g.opened)
 				}
 			}
-			require.Never(t, func() bool { return len(stopped) > 0 || count("one") > 1 || count("two") > 1 }, 200*time.Millisecond, 10*time.Millisecond, "it takes more, or does not wait")
+			waits()
 			close(gates[last].opened)
 			require.NoError(t, <-stopped)
 			require.Equal(t, map[string]int{"one": 1, "two": 1}, ran)
