@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -8,11 +9,10 @@ import (
 
 // workers runs messages through their chains on goroutines that stay: the stack
 // of a new one grows under the chain, and copying it was a third of what the
-// engine costs a message (BenchmarkMessage). For the same reason who was idle
-// last works next: the collector halves the stacks of those that rest.
+// engine costs a message (BenchmarkMessage). Who was idle last works next, so
+// that what is not needed rests, and is small.
 //
-// There are as many as ran at once; the windows bound that. A window has workers
-// of its own (broker.Window), each of which waits for one message to be settled.
+// There are as many as ran at once; the windows bound that.
 type workers struct {
 	mu     sync.Mutex
 	idle   []chan task // of each that has nothing to do; the last has run last
@@ -56,9 +56,17 @@ func (w *workers) take() (idle chan<- task) {
 	return idle
 }
 
+// ballastSize is how much of its stack a worker uses while it rests. The
+// collector halves a stack of which less than a quarter is in use, and the next
+// message would grow it again, which was a quarter of what the engine costs. The
+// chain and a kind need 8 to 16 KiB.
+const ballastSize = 3300
+
 // work does one task after the other until the workers are closed.
 func (w *workers) work(t task) {
 	next := make(chan task, 1)
+	var ballast [ballastSize]byte
+	defer runtime.KeepAlive(&ballast)
 	for more := true; more; {
 		t.run(t.msg)
 		t.done.Done()
