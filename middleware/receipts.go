@@ -175,8 +175,7 @@ func kept(produced []*message.Message) []store.Output {
 func again(outputs []store.Output) []*message.Message {
 	produced := make([]*message.Message, len(outputs))
 	for i, o := range outputs {
-		produced[i] = message.NewMessage(o.ID, o.Payload)
-		produced[i].Metadata = maps.Clone(o.Headers)
+		produced[i] = pipeline.NewMessage(o.ID, o.Payload, maps.Clone(o.Headers))
 		pipeline.SetOutput(produced[i], o.Name)
 	}
 	return produced

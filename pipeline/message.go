@@ -42,6 +42,17 @@ const (
 	IDSourceContent = "content"
 )
 
+// NewMessage returns a message that nobody acks or nacks: one that is published,
+// or settled by other means (broker.Settle). It has none of the two channels that
+// Watermill's has for that, which cost more than all else that a message is made
+// of. Metadata may be nil: it begins empty.
+func NewMessage(id string, payload []byte, metadata message.Metadata) *message.Message {
+	if metadata == nil {
+		metadata = make(message.Metadata)
+	}
+	return &message.Message{UUID: id, Payload: payload, Metadata: metadata}
+}
+
 // Identified reports whether the message's id tells it from every other
 // message. False: the id is a hash of the content, which two orders may share,
 // so an effect must not use it as the key by which the other side drops
@@ -138,7 +149,7 @@ type Origin struct {
 	Returned    bool   // it was: to this process, which lost its connection and lives
 }
 
-// WithOrigin returns ctx carrying o. Drivers set it on every message.
+// WithOrigin returns ctx carrying o.
 func WithOrigin(ctx context.Context, o *Origin) context.Context {
 	return context.WithValue(ctx, originKey, o)
 }

@@ -132,11 +132,27 @@ type Identity struct {
 
 // WithIdentity returns ctx carrying id.
 func WithIdentity(ctx context.Context, id Identity) context.Context {
-	return context.WithValue(ctx, identityKey, id)
+	return &identified{ctx, id}
 }
 
 // IdentityOf returns the identity that ctx carries.
 func IdentityOf(ctx context.Context) (Identity, bool) {
-	id, ok := ctx.Value(identityKey).(Identity)
-	return id, ok
+	if i, ok := ctx.Value(identityKey).(*identified); ok {
+		return i.id, true
+	}
+	return Identity{}, false
+}
+
+// identified is a context and the identity that it carries, in one object.
+type identified struct {
+	context.Context
+	id Identity
+}
+
+// Value implements context.Context.
+func (i *identified) Value(key any) any {
+	if key == identityKey {
+		return i
+	}
+	return i.Context.Value(key)
 }

@@ -22,6 +22,7 @@ import (
 type Scope struct {
 	parent   context.Context //nolint:containedctx // it is one
 	deadline time.Time       // zero: none of its own
+	origin   *Origin         // nil: its parent's
 
 	mu    sync.Mutex
 	inner context.Context //nolint:containedctx // made when Done is first asked for
@@ -34,11 +35,19 @@ type scopeKey struct{}
 // NewScope returns a scope within parent. After timeout, if that is more than
 // 0, it ends by itself. End it when the work is done.
 func NewScope(parent context.Context, timeout time.Duration) *Scope {
-	s := &Scope{parent: parent}
+	s := &Scope{}
+	s.Begin(parent, timeout, nil)
+	return s
+}
+
+// Begin is NewScope for one that is part of something larger, which saves an
+// object a message. origin, unless nil, is what OriginOf finds in it. Begin it
+// once, before anything else.
+func (s *Scope) Begin(parent context.Context, timeout time.Duration, origin *Origin) {
+	s.parent, s.origin = parent, origin
 	if timeout > 0 {
 		s.deadline = time.Now().Add(timeout)
 	}
-	return s
 }
 
 // End ends the scope.
@@ -122,6 +131,10 @@ func (s *Scope) Value(key any) any {
 	switch key {
 	case scopeKey{}:
 		return s
+	case originKey:
+		if s.origin != nil {
+			return s.origin
+		}
 	case cancelKey:
 		s.mu.Lock()
 		inner := s.inner

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"github.com/waybill-dev/waybill/handlers/internal/view"
 	"github.com/waybill-dev/waybill/handlers/rule"
 	"github.com/waybill-dev/waybill/pipeline"
@@ -47,9 +45,7 @@ func CompileTransform(source string) (*Transform, error) {
 // alone. An error says that the expression fails on it, or that it has no value
 // at the pointer.
 func (t *Transform) Payload(meta map[string]string, payload []byte) ([]byte, error) {
-	msg := message.NewMessage("", payload)
-	msg.Metadata = meta
-	value, err := view.Of(msg).Eval(t.value)
+	value, err := view.Of(pipeline.NewMessage("", payload, meta)).Eval(t.value)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ import (
 // payload and a copy of the input's metadata. The payload may be the input's
 // own: nobody changes the bytes of a payload.
 func New(in *message.Message, name string, payload []byte) *message.Message {
-	out := message.NewMessage("", payload)
+	out := pipeline.NewMessage("", payload, nil)
 	maps.Copy(out.Metadata, in.Metadata)
 	delete(out.Metadata, pipeline.MetaDeadReplays)
 	delete(out.Metadata, pipeline.MetaReplayLetter)

@@ -35,7 +35,7 @@ func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := message.NewMessage("", order) // the engine gives it its id
+		out := pipeline.NewMessage("", order, nil) // the engine gives it its id
 		maps.Copy(out.Metadata, msg.Metadata)
 		out.Metadata.Set(pipeline.MetaConfigVersion, env.Version)
 		return []*message.Message{out}, nil

@@ -89,7 +89,7 @@ func (t *tracker) output(name string, e cloudEvent) (*message.Message, error) {
 	if err != nil {
 		return nil, pipeline.Invalid("write the event %s: %w", e.Type, err)
 	}
-	out := message.NewMessage("", body)
+	out := pipeline.NewMessage("", body, nil)
 	out.Metadata.Set(pipeline.MetaContentType, "application/cloudevents+json")
 	out.Metadata.Set(pipeline.MetaPartitionKey, e.Subject)
 	pipeline.SetOutput(out, name)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"sync"
@@ -28,6 +29,7 @@ type Claim struct {
 	mu      sync.Mutex
 	tracker tracker
 	running int           // deliveries begun and not ended
+	newest  *delivery     // of these; see delivery.before
 	closed  bool          // no delivery may begin any more
 	closing chan struct{} // closed with it
 	idle    chan struct{} // closed when closed and nothing runs
@@ -157,8 +159,9 @@ func (c *Claim) Above(into []int64) []int64 {
 
 // Close lets no more of the claim's messages begin, and waits until those that
 // run are settled or ctx is done; then it ends their contexts with cause
-// pipeline.ErrStopping. What is done can be taken afterwards; the rest is to
-// go back to the broker. It returns ctx's error if something still ran.
+// pipeline.ErrStopping and lets go of them. What is done can be taken
+// afterwards; the rest is to go back to the broker. It returns ctx's error if
+// something still ran.
 func (c *Claim) Close(ctx context.Context) error {
 	c.mu.Lock()
 	if !c.closed {
@@ -179,36 +182,98 @@ func (c *Claim) Close(ctx context.Context) error {
 	case <-c.idle:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		c.cancel(pipeline.ErrStopping)
+	case <-c.ctx.Done(): // the window lets go of everything
+	}
+	c.letGo()
+	return cmp.Or(ctx.Err(), c.ctx.Err())
+}
+
+// letGo ends what runs, as far as the window is concerned.
+func (c *Claim) letGo() {
+	for {
+		c.mu.Lock()
+		d := c.newest
+		c.mu.Unlock()
+		if d == nil {
+			return
+		}
+		c.w.end(d, false)
 	}
 }
 
-// begin reports whether a delivery of the claim may still be handed out.
-func (c *Claim) begin() bool {
+// begin reports whether a delivery of the claim may still be handed out. It is
+// one that runs then, until end.
+func (c *Claim) begin(d *delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return false
 	}
 	c.running++
+	d.runs, d.before, c.newest = true, c.newest, d
+	if d.before != nil {
+		d.before.after = d
+	}
 	return true
 }
 
-// end records how a delivery that had begun has ended.
-func (c *Claim) end(d *delivery, acked bool) {
+// end records how a delivery has ended. False: it does not run, or was nacked
+// and is not to be acked. Who gets true calls ended.
+func (c *Claim) end(d *delivery, acked bool) bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !d.runs || acked && d.rests {
+		return false
+	}
+	c.unlink(d)
 	if acked {
 		c.tracker.mark(d.pos, entryDone)
+		c.signal()
 	} else {
 		c.tracker.mark(d.pos, entryGiven)
 	}
+	return true
+}
+
+// ended counts a delivery whose place in the window is free.
+func (c *Claim) ended() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.running--; c.running == 0 && c.closed {
 		close(c.idle)
 	}
-	c.mu.Unlock()
-	if acked {
-		c.signal()
+}
+
+func (c *Claim) unlink(d *delivery) {
+	if d.before != nil {
+		d.before.after = d.after
 	}
+	if d.after != nil {
+		d.after.before = d.before
+	} else {
+		c.newest = d.before
+	}
+	d.runs, d.before, d.after = false, nil, nil
+}
+
+// rest has a delivery that was nacked begin its rest, with f. One that does not
+// run has none; nobody lets go of it while f is called.
+func (c *Claim) rest(d *delivery, f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d.runs && !d.rests {
+		d.rests = true
+		f()
+	}
+}
+
+// restEnds reports whether a delivery that has rested still runs.
+func (c *Claim) restEnds(d *delivery) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.rests = false
+	return d.runs
 }
 
 func (c *Claim) giveBack(d *delivery) {
@@ -288,6 +353,6 @@ func LaneOf(msg *message.Message) string {
 }
 
 func deliveryOf(msg *message.Message) *delivery {
-	d, _ := msg.Context().Value(claimKey{}).(*delivery)
+	d, _ := msg.Context().Value(deliveryKey{}).(*delivery)
 	return d
 }

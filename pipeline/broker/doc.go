@@ -10,9 +10,9 @@
 // # One subscription
 //
 //	         ┌──────────────────── Subscriber ────────────────────┐
-//	         │ Source ──Deliver──► Claim ──► lanes ──► workers ───┼─► Watermill's router
-//	broker ──┤   ▲                   │                    │       │
-//	         │   └──── Take ◄─── tracker ◄──── ack ◄──────┘       │
+//	         │ Source ──Deliver──► Claim ──► lanes ──► handOut ───┼─► Watermill's router, in bundles
+//	broker ──┤   ▲                                                │
+//	         │   └──── Take ◄─── tracker ◄─────────────── Settle ◄┼── whoever ran the message
 //	         └────────────────────────────────────────────────────┘
 //
 // The Source is the driver's: it takes messages from the broker, gives them to
@@ -20,14 +20,15 @@
 // else is shared, so that every broker behaves alike:
 //
 //   - Window bounds what is taken and not yet settled, by count and by bytes,
-//     and runs at most Concurrency handlers at a time.
+//     and has at most Concurrency messages run at a time. One goroutine hands
+//     out; nobody waits for a message to be settled.
 //   - Lanes keep the order of messages with the same key; different keys run
 //     in parallel, whatever queue or partition they came from.
 //   - A Claim is one ordered run of deliveries: a RabbitMQ channel, a Kafka
 //     partition while we own it, the cursor of the embedded broker. Its
 //     tracker knows up to where everything is done, and what is done above.
-//   - A Nack makes the window hand the same message out again after a growing
-//     pause, in its lane. Nothing is ever requeued at the broker: a message
+//   - A message that was not done is handed out again by the window after a
+//     growing pause, in its lane. Nothing is ever requeued at the broker: a message
 //     goes back only because its channel or claim ends.
 //
 // # Stop

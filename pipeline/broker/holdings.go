@@ -49,7 +49,7 @@ func ArchiveOf(p pipeline.Pipeline, topic pipeline.Topic) Subscription {
 		Handler:       "archiver",
 		Topic:         topic,
 		Ordering:      pipeline.OrderingNone,
-		Concurrency:   archiveBatch,
+		Concurrency:   2 * archiveBatch,
 		InFlight:      2 * archiveBatch,
 		InFlightBytes: archiveBytes,
 		Instance:      p.Instance,

@@ -66,8 +66,13 @@ func NewSubscriber(sub Subscription, source Source, log *slog.Logger) *Subscribe
 }
 
 // Subscribe starts the subscription; topic must be that of the Subscription.
-// When ctx is done the subscription closes, as with Close.
+// Each message is to be acked or nacked. When ctx is done the subscription
+// closes, as with Close.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	return s.subscribe(ctx, topic, false)
+}
+
+func (s *Subscriber) subscribe(ctx context.Context, topic string, bundles bool) (<-chan *message.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -79,6 +84,8 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, fmt.Errorf("subscribe to %q: it is subscribed already", topic)
 	}
 	s.started = true
+	s.window.bundles = bundles
+	s.window.helpers.Go(s.window.handOut)
 	stop := context.AfterFunc(ctx, func() { s.hard(context.Cause(ctx)) })
 	go func() {
 		defer stop()
@@ -91,7 +98,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 func (s *Subscriber) run() {
 	defer close(s.done)
 	defer close(s.window.out)
-	defer s.window.workers.Wait()
+	defer s.window.helpers.Wait()
 	defer s.hard(pipeline.ErrStopping)
 	err := s.source.Run(s.window.life, s.window)
 	if s.window.intake.Err() == nil {
@@ -153,7 +160,6 @@ func (s *Subscriber) begun() bool {
 	defer s.mu.Unlock()
 	if !s.started && !s.closed {
 		s.hard(pipeline.ErrStopping)
-		s.window.workers.Wait()
 	}
 	s.closed = true
 	return s.started

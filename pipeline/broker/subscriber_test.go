@@ -106,7 +106,7 @@ type observed struct {
 }
 
 // handle runs one message: it takes random time, nacks at random, and acks.
-func (o *observed) handle(msg *message.Message, lane string, nackOdds float64) {
+func (o *observed) handle(msg *message.Message, lane string, nackOdds float64, settle func(*message.Message, bool)) {
 	pos := pipeline.OriginOf(msg.Context()).Offset
 	o.mu.Lock()
 	o.begun = append(o.begun, Delivery{Key: lane, Position: pos})
@@ -131,12 +131,18 @@ func (o *observed) handle(msg *message.Message, lane string, nackOdds float64) {
 		o.acked[pos] = true
 	}
 	o.mu.Unlock()
-	switch {
-	case aborted:
-	case nack:
-		msg.Nack()
-	default:
+	if !aborted {
+		settle(msg, !nack)
+	}
+}
+
+func alone(msg *message.Message) []*message.Message { return []*message.Message{msg} }
+
+func byItself(msg *message.Message, done bool) {
+	if done {
 		msg.Ack()
+	} else {
+		msg.Nack()
 	}
 }
 
@@ -170,6 +176,7 @@ func TestSubscriber_Properties(t *testing.T) {
 		after := time.Duration(rapid.IntRange(0, 300).Draw(rt, "ms until the end")) * time.Millisecond
 		end := rapid.SampledFrom([]string{"drain", "impatient drain", "close", "cancel"}).Draw(rt, "end")
 		paused := rapid.Bool().Draw(rt, "paused in between")
+		bundles := rapid.Bool().Draw(rt, "bundles")
 
 		o := &observed{acked: make(map[int64]bool), byLane: make(map[string]int)}
 		over := false // InFlight went over its bound
@@ -178,14 +185,20 @@ func TestSubscriber_Properties(t *testing.T) {
 			s := newTestSubscriber(sub, source)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			messages, err := s.Subscribe(ctx, "t")
+			out, err := s.subscribe(ctx, "t", bundles)
 			require.NoError(t, err)
+			settle, unpack := byItself, alone
+			if bundles {
+				settle, unpack = Settle, MessagesOf
+			}
 			var handlers sync.WaitGroup
 			handlers.Go(func() {
-				for msg := range messages {
-					over = over || s.InFlight() > max(sub.InFlight, sub.Concurrency)
-					lane := laneOf(sub, source, pipeline.OriginOf(msg.Context()).Offset)
-					handlers.Go(func() { o.handle(msg, lane, nackOdds) })
+				for packed := range out {
+					for _, msg := range unpack(packed) {
+						over = over || s.InFlight() > max(sub.InFlight, sub.Concurrency)
+						lane := laneOf(sub, source, pipeline.OriginOf(msg.Context()).Offset)
+						handlers.Go(func() { o.handle(msg, lane, nackOdds, settle) })
+					}
 				}
 			})
 			if paused {
@@ -374,13 +387,18 @@ func BenchmarkWindow(b *testing.B) {
 	for _, ordering := range []pipeline.Ordering{pipeline.OrderingNone, pipeline.OrderingKey} {
 		b.Run(string(ordering), func(b *testing.B) {
 			b.ReportAllocs()
-			s := newTestSubscriber(Subscription{Ordering: ordering, Concurrency: 64, InFlight: 512},
+			s := newTestSubscriber(Subscription{Ordering: ordering, Concurrency: 512, InFlight: 512},
 				&fakeSource{total: b.N, claims: 1, keys: 1000})
-			messages, err := s.Subscribe(b.Context(), "t")
+			bundles, err := s.Bundles().Subscribe(b.Context(), "t")
 			require.NoError(b, err)
-			for range b.N {
-				msg := <-messages
-				go msg.Ack()
+			for done := 0; done < b.N; {
+				msgs := MessagesOf(<-bundles)
+				done += len(msgs)
+				go func() {
+					for _, msg := range msgs {
+						Settle(msg, true)
+					}
+				}()
 			}
 			require.NoError(b, s.Drain(b.Context()))
 		})

@@ -2,11 +2,8 @@ package broker
 
 import (
 	"context"
-	"math"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"golang.org/x/sync/semaphore"
@@ -14,39 +11,34 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
-// The pause before a nacked message is handed out again: doubled each time,
-// jittered. The engine never nacks in normal running; this keeps whoever does
-// from spinning.
-const (
-	nackPause    = 10 * time.Millisecond
-	nackPauseMax = 5 * time.Second
-)
-
 // Window bounds and orders what a subscription has in hand. See the package
 // comment. Sources reach it through Claim; the rest of Waybill through
 // Subscriber.
 type Window struct {
-	sub   Subscription
-	out   chan *message.Message
-	ready chan *delivery // deliveries whose lane is free
+	sub     Subscription
+	out     chan *message.Message
+	bundles bool // how messages go out; see Subscriber.Bundles
 
+	ready chan *delivery      // deliveries whose lane is free
 	room  chan struct{}       // holds a token for each message in hand
 	bytes *semaphore.Weighted // counts bytes; nil: no bound
+	slots chan struct{}       // holds a token for each message that runs; nil: all in hand may
 
 	recent recent // what was delivered last
 
 	life    context.Context // ends when the window is to let go of everything
 	intake  context.Context // ends, with life or before, when nothing more is to be taken
 	drain   context.CancelFunc
-	workers sync.WaitGroup
+	helpers sync.WaitGroup // handOut, and those of messages: watch, again
 
-	mu    sync.Mutex
-	lanes map[string]lane // a lane is here while a message of its key is in hand
-	gate  chan struct{}   // closed while the intake is open; a new one while paused
-	holds int             // how many have paused the intake
+	mu     sync.Mutex
+	lanes  map[string]lane // a lane is here while a message of its key is in hand
+	gate   chan struct{}   // closed while the intake is open; a new one while paused
+	holds  int             // how many have paused the intake
+	paused atomic.Bool     // whether somebody has
 
 	inHand  atomic.Int64 // taken and not settled
-	handled atomic.Int64 // of these, with a handler
+	handled atomic.Int64 // of these, begun: with a handler, or about to be
 }
 
 // delivery is a message on its way through the window.
@@ -60,6 +52,14 @@ type delivery struct {
 	next  *delivery // the one behind it in its lane
 
 	context func(context.Context) context.Context // see Delivery; may be nil
+
+	run   *run // its context, which ends when it is settled
+	nacks int
+
+	// Under its claim's mutex.
+	runs          bool      // begun, and not ended
+	rests         bool      // it was nacked, and is not handed out again yet
+	before, after *delivery // its neighbours in the claim's list of those
 }
 
 // lane is the queue of messages that wait for the one of their key that runs.
@@ -82,10 +82,10 @@ func newWindow(life context.Context, sub Subscription) *Window {
 	if sub.InFlightBytes > 0 {
 		w.bytes = semaphore.NewWeighted(sub.InFlightBytes)
 	}
-	close(w.gate)
-	for range sub.Concurrency {
-		w.workers.Go(w.work)
+	if sub.Concurrency < sub.InFlight {
+		w.slots = make(chan struct{}, sub.Concurrency)
 	}
+	close(w.gate)
 	return w
 }
 
@@ -113,6 +113,7 @@ func (w *Window) pause() {
 	defer w.mu.Unlock()
 	if w.holds++; w.holds == 1 {
 		w.gate = make(chan struct{})
+		w.paused.Store(true)
 	}
 }
 
@@ -121,24 +122,16 @@ func (w *Window) resume() {
 	defer w.mu.Unlock()
 	if w.holds--; w.holds == 0 {
 		close(w.gate)
+		w.paused.Store(false)
 	}
 }
 
 // admit waits for room for a message of that size.
 func (w *Window) admit(ctx context.Context, size int64) error {
-	select {
-	case <-w.Pausing():
-	case <-w.intake.Done():
-		return ErrDraining
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case w.room <- struct{}{}:
-	case <-w.intake.Done():
-		return ErrDraining
-	case <-ctx.Done():
-		return ctx.Err()
+	if !w.tryRoom() {
+		if err := w.waitForRoom(ctx); err != nil {
+			return err
+		}
 	}
 	if w.bytes == nil || w.bytes.TryAcquire(w.charge(size)) {
 		return nil
@@ -148,6 +141,37 @@ func (w *Window) admit(ctx context.Context, size int64) error {
 		return err
 	}
 	return nil
+}
+
+// tryRoom takes room if there is some now, which costs less than to wait.
+func (w *Window) tryRoom() bool {
+	if w.paused.Load() || w.intake.Err() != nil {
+		return false
+	}
+	select {
+	case w.room <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *Window) waitForRoom(ctx context.Context) error {
+	select {
+	case <-w.Pausing():
+	case <-w.intake.Done():
+		return ErrDraining
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case w.room <- struct{}{}:
+		return nil
+	case <-w.intake.Done():
+		return ErrDraining
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (w *Window) waitForBytes(ctx context.Context, size int64) error {
@@ -212,7 +236,8 @@ func (w *Window) leave(d *delivery) {
 		if next == nil {
 			delete(w.lanes, d.lane)
 		} else {
-			if queue.first = next.next; queue.first == nil {
+			queue.first, next.next = next.next, nil // who keeps one message does not keep all behind it
+			if queue.first == nil {
 				queue.last = nil
 			}
 			w.lanes[d.lane] = queue
@@ -223,127 +248,4 @@ func (w *Window) leave(d *delivery) {
 		}
 	}
 	w.release(d)
-}
-
-// work hands out one delivery at a time, until the window drains.
-func (w *Window) work() {
-	for {
-		select {
-		case <-w.intake.Done():
-			return
-		case d := <-w.ready:
-			if w.passGate(d.claim) && d.claim.begin() {
-				d.claim.end(d, w.handOut(d))
-			} else {
-				d.claim.giveBack(d)
-			}
-			w.leave(d)
-		}
-	}
-}
-
-// passGate waits while the intake is paused. False: the claim or the window
-// ends instead.
-func (w *Window) passGate(c *Claim) bool {
-	select {
-	case <-w.Pausing():
-		return true
-	case <-w.intake.Done():
-		return false
-	case <-c.closing:
-		return false
-	}
-}
-
-// handOut gives the message to a handler, again after each nack, and reports
-// whether it was acked. False: it goes back to the broker.
-func (w *Window) handOut(d *delivery) (acked bool) {
-	msg := d.msg
-	for nacks := 0; ; nacks++ {
-		ctx := pipeline.NewScope(d.claim.ctx, 0)
-		msg.SetContext(d.dress(handed{ctx, d}))
-		acked, again := w.await(d.claim, msg)
-		ctx.End()
-		if acked || !again || !w.rest(d, nacks) {
-			return acked
-		}
-		msg = d.msg.Copy()
-	}
-}
-
-// dress adds to the context of a message what is known of it.
-func (d *delivery) dress(ctx context.Context) context.Context {
-	ctx = pipeline.WithOrigin(ctx, d.from)
-	if d.context != nil {
-		ctx = d.context(ctx)
-	}
-	return ctx
-}
-
-// await sends msg out and waits until it is settled.
-func (w *Window) await(c *Claim, msg *message.Message) (acked, again bool) {
-	ctx := c.ctx // the message's own ends with it, and must not be waited for; see pipeline.Scope
-	// A select takes either of two that are ready: without this look a message
-	// could go out after its claim has ended, ahead of those of its lane that
-	// were given back.
-	if w.intake.Err() != nil || ctx.Err() != nil {
-		return false, false
-	}
-	select {
-	case w.out <- msg:
-	case <-w.intake.Done():
-		return false, false
-	case <-ctx.Done():
-		return false, false
-	}
-	w.handled.Add(1)
-	defer w.handled.Add(-1)
-	select {
-	case <-msg.Acked():
-		return true, false
-	case <-msg.Nacked():
-		return false, true
-	case <-ctx.Done():
-		// Both may be true: a handler that finished as its claim ended.
-		select {
-		case <-msg.Acked():
-			return true, false
-		default:
-			return false, false
-		}
-	}
-}
-
-// rest waits before a nacked message is handed out again. False: it is not
-// to be, because the window or its claim ends.
-func (w *Window) rest(d *delivery, nacks int) bool {
-	pause := min(float64(nackPause)*math.Pow(2, float64(min(nacks, 20))), float64(nackPauseMax))
-	timer := time.NewTimer(time.Duration(pause * (0.75 + 0.5*rand.Float64()))) //nolint:gosec // jitter
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-w.intake.Done():
-		return false
-	case <-d.claim.closing:
-		return false
-	case <-d.claim.ctx.Done():
-		return false
-	}
-}
-
-// handed is the context of a message that a handler has: it knows its
-// delivery.
-type handed struct {
-	*pipeline.Scope
-	d *delivery
-}
-
-type claimKey struct{}
-
-func (h handed) Value(key any) any {
-	if key == (claimKey{}) {
-		return h.d
-	}
-	return h.Scope.Value(key)
 }

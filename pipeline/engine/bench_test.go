@@ -123,7 +123,7 @@ func (f *benchBroker) Run(ctx context.Context, w *broker.Window) error {
 	delivering.Go(func() {
 		payload := make([]byte, 1000)
 		for i := range f.n {
-			msg := message.NewMessage(strconv.Itoa(i), payload)
+			msg := pipeline.NewMessage(strconv.Itoa(i), payload, nil)
 			d := broker.Delivery{Message: msg, Position: int64(i), Key: strconv.Itoa(i % 10_000), Origin: &pipeline.Origin{Topic: "in", Offset: int64(i)}}
 			if claim.Deliver(ctx, d) != nil {
 				return

@@ -4,7 +4,8 @@
 // of middleware (chain.go has their order and the reason of each), and the
 // kind's function at its heart. Routes are consumer handlers of the router:
 // publishing happens inside the chain. The router takes messages in bundles
-// (bundle.go), whose messages workers run through the chain (workers.go).
+// (broker.Subscriber.Bundles), which workers run through the chain
+// (workers.go).
 //
 // # Start
 //

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -210,9 +211,5 @@ func leasedOf(ctx context.Context) *leased {
 
 // newMessage returns m as its broker handed it out.
 func newMessage(m store.DelayedMessage) *message.Message {
-	msg := message.NewMessage(m.Message, m.Payload)
-	for k, v := range m.Headers {
-		msg.Metadata.Set(k, v)
-	}
-	return msg
+	return pipeline.NewMessage(m.Message, m.Payload, maps.Clone(m.Headers))
 }

@@ -180,7 +180,7 @@ func (l *leftover) read(waiting int64) {
 	reader := broker.NewSubscriber(l.window, source, l.log)
 	late := l.progress.begin(reader, waiting) // before it reads: the route may be held
 	defer l.progress.end()
-	messages, err := reader.Subscribe(context.Background(), l.sub.Topic.Name)
+	bundles, err := reader.Bundles().Subscribe(context.Background(), l.sub.Topic.Name)
 	if err != nil {
 		l.fail(fmt.Errorf("drain %s: %w", l.sub.Name, err))
 		return
@@ -193,10 +193,10 @@ func (l *leftover) read(waiting int64) {
 	}
 	var passing sync.WaitGroup
 	passing.Go(func() {
-		for msg := range messages {
+		for bundle := range bundles {
 			select {
-			case l.out <- msg:
-			case <-msg.Context().Done():
+			case l.out <- bundle:
+			case <-l.hard.Done(): // the reader lets go of all
 			}
 		}
 	})

@@ -129,8 +129,8 @@ func (r *route) begin(router *message.Router) error {
 }
 
 func (r *route) add(router *message.Router, name string, from message.Subscriber) error {
-	router.AddConsumerHandler(name, r.sub.Topic.Name, bundled{from}, func(bundle *message.Message) error {
-		r.workers.do(r.settle, messagesOf(bundle))
+	router.AddConsumerHandler(name, r.sub.Topic.Name, from, func(bundle *message.Message) error {
+		r.workers.do(r.settle, broker.MessagesOf(bundle))
 		return nil
 	})
 	return router.RunHandlers(context.Background())
@@ -141,18 +141,13 @@ func (r *route) add(router *message.Router, name string, from message.Subscriber
 // does not begin: it may run elsewhere by now.
 func (r *route) settle(msg *message.Message) {
 	if msg.Context().Err() != nil {
-		msg.Nack()
 		return
 	}
 	_, err := r.chain(msg)
-	if err == nil {
-		msg.Ack()
-		return
-	}
-	if !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		r.log.Error("message is given back: "+err.Error(), "message", msg.UUID)
 	}
-	msg.Nack()
+	broker.Settle(msg, err == nil)
 }
 
 // listen opens the route's subscription, unless the route is stopping.
@@ -162,7 +157,7 @@ func (r *route) listen(router *message.Router) error {
 	if r.over {
 		return nil
 	}
-	if err := r.add(router, r.handler.Name, kept{r.subscriber}); err != nil {
+	if err := r.add(router, r.handler.Name, kept{r.subscriber.Bundles()}); err != nil {
 		return err
 	}
 	r.log.Info("listening on "+r.sub.Topic.Name, "group", r.sub.Name, "kind", r.handler.Kind,
@@ -202,7 +197,7 @@ func (r *route) resume() {
 
 // kept is a subscriber that the router cannot close: the engine does, once
 // what runs has finished.
-type kept struct{ *broker.Subscriber }
+type kept struct{ message.Subscriber }
 
 func (k kept) Close() error { return nil }
 

@@ -23,7 +23,9 @@ func (e *Engine) sender() middleware.Send {
 		for _, o := range out {
 			name := pipeline.OutputOf(o.Message)
 			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
-			pipeline.SetOutput(o.Message, name)
+			if name != "" {
+				pipeline.SetOutput(o.Message, name)
+			}
 		}
 		if c := e.committer(in, out, writes); c != nil {
 			return commit(ctx, c, in, out, writes)

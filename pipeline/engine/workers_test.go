@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 	"weak"
@@ -14,56 +13,52 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestWorkers: a slow message holds up no other of its bundle, and the bundle is
+// done when all of it is.
 func TestWorkers(t *testing.T) {
 	t.Parallel()
 	w := &workers{}
 	defer w.close()
-	var log logText
-	r := &route{log: slog.New(slog.NewTextHandler(&log, nil)).With("handler", "work")}
-	over, end := context.WithCancel(t.Context())
-	end()
-	msgs := make([]*message.Message, 4)
-	for i, id := range []string{"good", "slow", "bad", "late"} {
-		msgs[i] = message.NewMessageWithContext(t.Context(), id, nil)
-	}
-	msgs[3].SetContext(over)
-
-	slow, ran := make(chan struct{}), make(chan string, len(msgs))
-	r.chain = func(msg *message.Message) ([]*message.Message, error) {
-		ran <- msg.UUID
-		switch msg.UUID {
-		case "slow":
-			<-slow
-		case "bad":
-			return nil, errors.New("broken")
-		}
-		return nil, nil
-	}
-	done := make(chan struct{})
+	slow, ran, done := make(chan struct{}), make(chan string), make(chan struct{})
 	go func() {
 		defer close(done)
-		w.do(r.settle, slices.Clone(msgs))
+		w.do(func(msg *message.Message) {
+			if msg.UUID == "slow" {
+				<-slow
+			}
+			ran <- msg.UUID
+		}, []*message.Message{message.NewMessage("slow", nil), message.NewMessage("quick", nil)})
 	}()
-	<-msgs[0].Acked() // though another of its bundle is not done
-	<-msgs[2].Nacked()
-	require.Contains(t, log.String(), `level=ERROR msg="message is given back: broken" handler=work message=bad`)
-	<-msgs[3].Nacked()
+	require.Equal(t, "quick", <-ran)
 	select {
 	case <-done:
 		t.Fatal("a bundle is done when all of it is")
-	case <-msgs[1].Acked():
-		t.Fatal("it is not done")
 	default:
 	}
 	close(slow)
-	<-msgs[1].Acked()
+	require.Equal(t, "slow", <-ran)
 	<-done
-	close(ran)
-	var ids []string
-	for id := range ran {
-		ids = append(ids, id)
+}
+
+// TestRoute_settle: what the chain could not end is told; what the subscription
+// has let go of does not begin.
+func TestRoute_settle(t *testing.T) {
+	t.Parallel()
+	var log logText
+	r := &route{log: slog.New(slog.NewTextHandler(&log, nil)).With("handler", "work")}
+	ran := ""
+	r.chain = func(msg *message.Message) ([]*message.Message, error) {
+		ran += msg.UUID
+		return nil, errors.New("broken")
 	}
-	require.ElementsMatch(t, []string{"good", "slow", "bad"}, ids, "what the subscription has let go of does not begin")
+	r.settle(message.NewMessageWithContext(t.Context(), "bad", nil))
+	require.Equal(t, "bad", ran)
+	require.Contains(t, log.String(), `level=ERROR msg="message is given back: broken" handler=work message=bad`)
+
+	over, end := context.WithCancel(t.Context())
+	end()
+	r.settle(message.NewMessageWithContext(over, "late", nil))
+	require.Equal(t, "bad", ran)
 }
 
 // TestWorkersLetGo: the router has a bundle until all of it is done, and
@@ -72,8 +67,8 @@ func TestWorkersLetGo(t *testing.T) {
 	t.Parallel()
 	w := &workers{}
 	defer w.close()
-	bundle := newBundle([]*message.Message{message.NewMessage("quick", nil), message.NewMessage("slow", nil)})
-	quick := weak.Make(messagesOf(bundle)[0])
+	bundle := []*message.Message{message.NewMessage("quick", nil), message.NewMessage("slow", nil)}
+	quick := weak.Make(bundle[0])
 
 	slow := make(chan struct{})
 	defer close(slow)
@@ -81,30 +76,10 @@ func TestWorkersLetGo(t *testing.T) {
 		if msg.UUID == "slow" {
 			<-slow
 		}
-	}, messagesOf(bundle))
+	}, bundle)
 	require.Eventually(t, func() bool {
 		runtime.GC()
 		return quick.Value() == nil
 	}, soon, time.Millisecond, "what is done is not kept in memory")
 	runtime.KeepAlive(bundle)
-}
-
-func TestBundled(t *testing.T) {
-	t.Parallel()
-	in, out := make(chan *message.Message), make(chan *message.Message)
-	go bundle(in, out)
-	over, end := context.WithCancel(t.Context())
-	first, gone := message.NewMessageWithContext(t.Context(), "1", nil), message.NewMessageWithContext(over, "2", nil)
-	in <- first
-	require.Equal(t, []*message.Message{first}, messagesOf(<-out), "nobody waits for a bundle to be full")
-	in <- gone
-	end() // while the router takes nothing
-	in <- first
-	for last := gone; last == gone; { // it is chance whether that one is still handed over, but nothing waits behind it
-		msgs := messagesOf(<-out)
-		last = msgs[len(msgs)-1]
-	}
-	close(in)
-	_, open := <-out
-	require.False(t, open)
 }

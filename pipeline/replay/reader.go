@@ -52,12 +52,12 @@ func (r *reader) run() {
 	if a.opts.AwaitBroker(a.life, r.sub.Topic.Broker) != nil {
 		return // stopped before it began
 	}
-	messages, err := r.subscriber.Subscribe(context.Background(), r.sub.Topic.Name)
+	bundles, err := r.subscriber.Bundles().Subscribe(context.Background(), r.sub.Topic.Name)
 	if err != nil {
 		return // stopped meanwhile
 	}
-	for msg := range messages {
-		r.archive(gather(messages, msg))
+	for bundle := range bundles {
+		r.archive(gather(bundles, bundle))
 	}
 	select {
 	case err := <-r.subscriber.Ended():
@@ -66,17 +66,17 @@ func (r *reader) run() {
 	}
 }
 
-// gather returns msg and what is there beside it. While one batch is written
-// the next comes together.
-func gather(messages <-chan *message.Message, msg *message.Message) []*message.Message {
-	batch := []*message.Message{msg}
+// gather returns what is in bundle and in those that are there behind it. While
+// one batch is written the next comes together.
+func gather(bundles <-chan *message.Message, bundle *message.Message) []*message.Message {
+	batch := broker.MessagesOf(bundle)
 	for {
 		select {
-		case msg, ok := <-messages:
+		case bundle, ok := <-bundles:
 			if !ok {
 				return batch
 			}
-			batch = append(batch, msg)
+			batch = append(batch, broker.MessagesOf(bundle)...)
 		default:
 			return batch
 		}
@@ -114,14 +114,9 @@ func (r *reader) archive(batch []*message.Message) {
 	}
 }
 
-// present leaves out what the broker has taken back, or what is acknowledged.
+// present leaves out what the broker has taken back, or what is settled.
 func present(batch []*message.Message, letters []store.DeadLetter) (here []*message.Message, of []store.DeadLetter) {
 	for i, msg := range batch {
-		select {
-		case <-msg.Acked():
-			continue
-		default:
-		}
 		if msg.Context().Err() == nil {
 			here, of = append(here, msg), append(of, letters[i])
 		}
@@ -167,14 +162,14 @@ func (r *reader) commit(ctx context.Context, batch []*message.Message, letters [
 
 func (r *reader) done(msg *message.Message) {
 	r.archiver.metrics.archived.WithLabelValues(r.sub.Topic.Name).Inc()
-	msg.Ack()
+	broker.Settle(msg, true)
 }
 
 // giveBack leaves letters to their broker. The window is draining: it hands out
 // nothing again.
 func giveBack(batch []*message.Message) {
 	for _, msg := range batch {
-		msg.Nack()
+		broker.Settle(msg, false)
 	}
 }
 

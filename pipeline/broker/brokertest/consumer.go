@@ -54,30 +54,28 @@ func (f *fixture) consume(b broker.Broker, sub broker.Subscription, handle func(
 		handle = func(*message.Message) verdict { return ack }
 	}
 	c := &consumer{f: f, sub: broker.NewSubscriber(sub, b.Source(sub), quiet()), done: make(chan struct{})}
-	messages, err := c.sub.Subscribe(context.Background(), sub.Topic.Name)
+	bundles, err := c.sub.Bundles().Subscribe(context.Background(), sub.Topic.Name)
 	require.NoError(f, err)
 	f.Cleanup(c.close)
-	go c.read(messages, handle)
+	go c.read(bundles, handle)
 	return c
 }
 
-func (c *consumer) read(messages <-chan *message.Message, handle func(*message.Message) verdict) {
+func (c *consumer) read(bundles <-chan *message.Message, handle func(*message.Message) verdict) {
 	defer close(c.done)
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
-	for msg := range messages {
-		r := c.begin(msg)
-		handlers.Go(func() {
-			verdict := handle(msg)
-			c.end(r, verdict)
-			switch verdict {
-			case ack:
-				msg.Ack()
-			case nack:
-				msg.Nack()
-			case leave:
-			}
-		})
+	for bundle := range bundles {
+		for _, msg := range broker.MessagesOf(bundle) {
+			r := c.begin(msg)
+			handlers.Go(func() {
+				verdict := handle(msg)
+				c.end(r, verdict)
+				if verdict != leave {
+					broker.Settle(msg, verdict == ack)
+				}
+			})
+		}
 	}
 }
 

@@ -20,8 +20,8 @@ type mutation struct {
 
 // mutations break what all drivers share, and the embedded broker.
 var mutations = []mutation{
-	{"NackLoop", "window.go", "nackPause    = 10 * time.Millisecond", "nackPause    = 0", "NackPausesAndBlocksNoOther"},
-	{"AckWhateverTheHandlerDid", "window.go", "case <-msg.Nacked():\n\t\treturn false, true", "case <-msg.Nacked():\n\t\treturn true, false", "NackPausesAndBlocksNoOther"},
+	{"NackLoop", "handout.go", "nackPause    = 10 * time.Millisecond", "nackPause    = 0", "NackPausesAndBlocksNoOther"},
+	{"AckWhateverTheHandlerDid", "handout.go", "\tif acked {\n\t\td.run.End()", "\tif acked || d != nil {\n\t\td.run.End()", "NackPausesAndBlocksNoOther"},
 	{"NoLanes", "claim.go", "return d.Key", `return ""`, "OrderPerKey"},
 	{"NoLanesSideBySide", "claim.go", "return c.whole", `return ""`, "OrderOfPartition"},
 	{"OneLane", "claim.go", "return d.Key", `return "k"`, "KeysRunSideBySide"},

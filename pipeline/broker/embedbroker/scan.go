@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/pipeline"
 )
 
 // How much is read at a time: whichever comes first.
@@ -52,10 +54,8 @@ func decode(row []driver.Value) (stored, error) {
 	id, _ := row[1].(string)
 	meta, _ := row[2].([]byte)
 	payload, _ := row[3].([]byte)
-	m := stored{pos, message.NewMessage(id, payload)}
-	var err error
-	m.msg.Metadata, err = decodeMetadata(meta)
-	return m, err
+	metadata, err := decodeMetadata(meta)
+	return stored{pos, pipeline.NewMessage(id, payload, metadata)}, err
 }
 
 // count returns how many messages lie behind pos.

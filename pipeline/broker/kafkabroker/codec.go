@@ -129,8 +129,7 @@ func decode(topic pipeline.Topic, record *sarama.ConsumerMessage) (msg *message.
 		id = topic.Name + "/" + strconv.Itoa(int(record.Partition)) + "/" + strconv.FormatInt(record.Offset, 10)
 		metadata[pipeline.MetaIDSource] = pipeline.IDSourcePosition
 	}
-	msg = message.NewMessage(id, record.Value)
-	msg.Metadata = metadata
+	msg = pipeline.NewMessage(id, record.Value, metadata)
 	w := wire{Headers: describe(record.Headers)}
 	key = decodeKey(topic, record, msg, &w)
 	w.annotate(metadata)

@@ -67,9 +67,7 @@ func decode(d *amqp.Delivery) *message.Message {
 	if text := w.text(); text != "" {
 		meta[broker.MetaWire] = text
 	}
-	msg := message.NewMessage(id, d.Body)
-	msg.Metadata = meta
-	return msg
+	return pipeline.NewMessage(id, d.Body, meta)
 }
 
 // identify returns the message's id: design §4, Ids.
