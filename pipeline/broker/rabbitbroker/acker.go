@@ -17,7 +17,9 @@ const (
 	gatherFor  = 5 * time.Millisecond
 	gatherMost = 64
 	// aboveFor is how long what is finished behind a slow message waits for
-	// it, before it is acknowledged one by one.
+	// it, before it is acknowledged one by one. Where that is much of the
+	// prefetch it waits for gatherFor: one confirm of the broker can finish
+	// hundreds, and they end in any order, within a moment.
 	aboveFor = 25 * time.Millisecond
 )
 
@@ -25,10 +27,10 @@ const (
 // basic.ack multiple, what is done above it one by one, and only once the
 // head turns out to be slow.
 type acker struct {
-	ch       *amqp.Channel
-	claim    *broker.Claim
-	most     int // this many of the prefix are acknowledged at once
-	maxAbove int // and this many above it, lest the prefetch runs out
+	ch        *amqp.Channel
+	claim     *broker.Claim
+	most      int // this many of the prefix are acknowledged at once
+	manyAbove int // this many above it are much of the prefetch
 
 	progress broker.Progress
 	tag      int64   // up to which all is done, and outstanding itself; 0: nothing new
@@ -44,7 +46,7 @@ type acker struct {
 func newAcker(ch *amqp.Channel, claim *broker.Claim, prefetch int) *acker {
 	return &acker{
 		ch: ch, claim: claim,
-		most: min(prefetch/16+1, gatherMost), maxAbove: prefetch/4 + 1,
+		most: min(prefetch/16+1, gatherMost), manyAbove: prefetch/4 + 1,
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -52,9 +54,10 @@ func newAcker(ch *amqp.Channel, claim *broker.Claim, prefetch int) *acker {
 // run acknowledges until stop.
 func (a *acker) run() {
 	defer close(a.done)
-	below, above := newAlarm(), newAlarm()
+	below, above, many := newAlarm(), newAlarm(), newAlarm()
 	defer below.timer.Stop()
 	defer above.timer.Stop()
+	defer many.timer.Stop()
 	for {
 		select {
 		case <-a.claim.Changed():
@@ -62,6 +65,8 @@ func (a *acker) run() {
 		case <-below.due:
 			a.ackBelow()
 		case <-above.due:
+			a.ackAbove()
+		case <-many.due:
 			a.ackAbove()
 		case <-a.quit:
 			a.collect()
@@ -72,11 +77,12 @@ func (a *acker) run() {
 		if a.below >= a.most {
 			a.ackBelow()
 		}
-		if len(a.above) >= a.maxAbove {
+		if len(a.above) >= 3*a.manyAbove {
 			a.ackAbove()
 		}
 		below.set(a.below > 0, gatherFor)
 		above.set(len(a.above) > 0, aboveFor)
+		many.set(len(a.above) >= a.manyAbove, gatherFor)
 	}
 }
 
