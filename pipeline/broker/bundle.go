@@ -12,10 +12,10 @@ const bundleMost = 64
 // Bundles is the subscription for a reader that takes several messages at a
 // time: each message of its Subscribe stands for those that MessagesOf finds in
 // it, which are there to run at that moment; none waits for a bundle to be full.
-// The reader settles each of them, once, with Settle, and not the bundle; one
-// whose context has ended the subscription has let go of, and it should not
-// begin. To
-// Watermill's router a message costs a goroutine, three hand-overs and five
+// The reader settles each of them, once, with Settle, and not the bundle. One
+// whose context has ended should not begin: the subscription has let go of it.
+//
+// To Watermill's router a message costs a goroutine, three hand-overs and five
 // contexts, which a bundle pays once; and nobody need wait for each to be acked.
 func (s *Subscriber) Bundles() message.Subscriber { return bundler{s} }
 

@@ -9,10 +9,8 @@ import (
 
 // workers runs messages through their chains on goroutines that stay: the stack
 // of a new one grows under the chain, and copying it was a third of what the
-// engine costs a message (BenchmarkMessage). Who was idle last works next, so
-// that what is not needed rests, and is small.
-//
-// There are as many as ran at once; the windows bound that.
+// engine costs a message (BenchmarkMessage). There are as many as ran at once;
+// the windows bound that.
 type workers struct {
 	mu     sync.Mutex
 	idle   []chan task // of each that has nothing to do; the last has run last
