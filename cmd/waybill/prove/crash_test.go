@@ -192,9 +192,10 @@ func TestPoison_TakenOver(t *testing.T) {
 				// Until one has died; the other one has its messages then, and
 				// the dead one comes back when that has died of them, too.
 				mine, its := lives[p], lives[other]
-				done = mine.watch(func() bool {
-					return its.over() || mine.ready() && its.ready() && mine.waiting() == 0 && its.inHand() == 0
-				}, "all is done")
+				finished := steadily(func() bool {
+					return mine.ready() && its.ready() && mine.waiting() == 0 && its.inHand() == 0
+				})
+				done = mine.watch(func() bool { return its.over() || finished() }, "all is done")
 				for _, one := range []*plant{p, other} {
 					if lives[one].over() {
 						lives[one], done = nil, false
