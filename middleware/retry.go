@@ -37,7 +37,7 @@ func (r Retry) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		var pauses *backoff.ExponentialBackOff
 		for again := 0; ; again++ {
 			outcome.Attempts++
-			produced, err := h(msg.CopyWithContext())
+			produced, err := h(pipeline.CopyMessage(msg))
 			if err == nil {
 				return produced, nil
 			}

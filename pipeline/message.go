@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"crypto/sha1" //nolint:gosec // UUIDv5 is made of it
+	"maps"
 	"strconv"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -51,6 +52,16 @@ func NewMessage(id string, payload []byte, metadata message.Metadata) *message.M
 		metadata = make(message.Metadata)
 	}
 	return &message.Message{UUID: id, Payload: payload, Metadata: metadata}
+}
+
+// CopyMessage returns a copy of a message for one run, in the same context, with
+// metadata of its own. Nobody acks or nacks it; see NewMessage.
+func CopyMessage(msg *message.Message) *message.Message {
+	metadata := make(message.Metadata, len(msg.Metadata))
+	maps.Copy(metadata, msg.Metadata)
+	twin := NewMessage(msg.UUID, msg.Payload, metadata)
+	twin.SetContext(msg.Context())
+	return twin
 }
 
 // Identified reports whether the message's id tells it from every other

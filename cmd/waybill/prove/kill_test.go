@@ -27,8 +27,7 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(dir)
 	}
 	if code == 0 {
-		// sarama's breaker sleeps its ten seconds out, whoever closes it.
-		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/eapache/go-resiliency/breaker.(*Breaker).timer")); err != nil {
+		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}

@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -16,10 +17,6 @@ import (
 // headerID is the header in which watermill-kafka keeps a message's id.
 const headerID = "_watermill_message_uuid"
 
-// recordVersion is the version of Kafka's record format that sizes are
-// counted for.
-const recordVersion = 2
-
 // idHeaders are where a record's id is looked for, in this order.
 var idHeaders = []string{headerID, "ce_id", "cloudEvents_id", "cloudEvents:id"}
 
@@ -27,16 +24,36 @@ var idHeaders = []string{headerID, "ce_id", "cloudEvents_id", "cloudEvents:id"}
 // makes of it: the id and the metadata as headers, the payload as value. The
 // key is broker.Key, as its partitioning marshaler has it. Where the message
 // was read from Kafka, what metadata cannot hold of the record is restored.
-func encode(topic pipeline.Topic, msg *message.Message) *sarama.ProducerMessage {
+func encode(topic pipeline.Topic, msg *message.Message) *sarama.Record {
 	w := wireOf(msg.Metadata)
-	record := &sarama.ProducerMessage{Topic: topic.Name, Headers: encodeHeaders(msg, w)}
-	if key := encodeKey(topic, msg, w); key != nil {
-		record.Key = sarama.ByteEncoder(key)
+	return &sarama.Record{
+		Headers: pointers(encodeHeaders(msg, w)),
+		Key:     encodeKey(topic, msg, w),
+		Value:   msg.Payload, // nil is a tombstone, and stays one
 	}
-	if msg.Payload != nil { // nil is a tombstone, and stays one
-		record.Value = sarama.ByteEncoder(msg.Payload)
+}
+
+func pointers(headers []sarama.RecordHeader) []*sarama.RecordHeader {
+	all := make([]*sarama.RecordHeader, len(headers))
+	for i := range headers {
+		all[i] = &headers[i]
 	}
-	return record
+	return all
+}
+
+// What a record has beside its contents, at most, and each of its headers.
+const (
+	recordOverhead = 5*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1
+	headerOverhead = 2 * binary.MaxVarintLen32
+)
+
+// recordSize is how many bytes a record takes at most.
+func recordSize(r *sarama.Record) int {
+	n := recordOverhead + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += headerOverhead + len(h.Key) + len(h.Value)
+	}
+	return n
 }
 
 func encodeHeaders(msg *message.Message, w *wire) []sarama.RecordHeader {

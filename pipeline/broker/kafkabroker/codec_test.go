@@ -19,21 +19,8 @@ import (
 var keyed = pipeline.Topic{Name: "orders", Key: []string{"/orderId", "/id"}}
 
 // received is what a consumer gets of a record that was produced.
-func received(t require.TestingT, produced *sarama.ProducerMessage) *sarama.ConsumerMessage {
-	record := &sarama.ConsumerMessage{Topic: produced.Topic, Partition: 3, Offset: 42}
-	var err error
-	if produced.Key != nil {
-		record.Key, err = produced.Key.Encode()
-		require.NoError(t, err)
-	}
-	if produced.Value != nil {
-		record.Value, err = produced.Value.Encode()
-		require.NoError(t, err)
-	}
-	for _, h := range produced.Headers {
-		record.Headers = append(record.Headers, &h)
-	}
-	return record
+func received(r *sarama.Record) *sarama.ConsumerMessage {
+	return &sarama.ConsumerMessage{Partition: 3, Offset: 42, Key: r.Key, Value: r.Value, Headers: r.Headers}
 }
 
 func h(pairs ...any) []*sarama.RecordHeader {
@@ -131,7 +118,7 @@ func TestCodec_ForeignRecords(t *testing.T) {
 			require.Equal(t, test.metadata, msg.Metadata)
 			require.Equal(t, test.record.Value, []byte(msg.Payload))
 
-			again := received(t, encode(keyed, msg))
+			again := received(encode(keyed, msg))
 			require.Equal(t, test.record.Value, again.Value, "value")
 			if key != "" || test.record.Key != nil {
 				require.Equal(t, key, string(again.Key), "key")
@@ -149,7 +136,7 @@ func TestCodec_RoundTripKeepsRecords(t *testing.T) {
 		record := anyRecord(t)
 		msg, key := decode(keyed, record)
 		require.NotEmpty(t, msg.UUID)
-		again := received(t, encode(keyed, msg))
+		again := received(encode(keyed, msg))
 		require.Equal(t, record.Value, again.Value)
 		switch {
 		case record.Key != nil:
@@ -163,7 +150,7 @@ func TestCodec_RoundTripKeepsRecords(t *testing.T) {
 		// And once more: the copy is as good as the original.
 		twice, _ := decode(keyed, again)
 		require.Equal(t, msg.UUID, twice.UUID)
-		require.Equal(t, again.Headers, received(t, encode(keyed, twice)).Headers)
+		require.Equal(t, again.Headers, received(encode(keyed, twice)).Headers)
 	})
 }
 
@@ -230,22 +217,29 @@ func TestCodec_MatchesDefaultMarshaler(t *testing.T) {
 			msg.Metadata.Set(k, v)
 		}
 		ours := encode(keyed, msg)
-		stock, err := wmkafka.DefaultMarshaler{}.Marshal("orders", msg)
+		marshaled, err := wmkafka.DefaultMarshaler{}.Marshal("orders", msg)
 		require.NoError(t, err)
+		stock := recordOf(t, marshaled)
 		require.ElementsMatch(t, stock.Headers, ours.Headers)
 		require.Equal(t, stock.Value, ours.Value)
 
-		read, err := wmkafka.DefaultMarshaler{}.Unmarshal(received(t, ours))
+		read, err := wmkafka.DefaultMarshaler{}.Unmarshal(received(ours))
 		require.NoError(t, err)
 		require.True(t, msg.Equals(read), "stock reads ours")
 
-		back, _ := decode(keyed, received(t, stock))
+		back, _ := decode(keyed, received(stock))
 		delete(back.Metadata, broker.MetaWire) // the order in which stock wrote its map
 		require.True(t, msg.Equals(back), "we read stock: %v %v", msg.Metadata, back.Metadata)
 
-		own, _ := decode(keyed, received(t, ours))
+		own, _ := decode(keyed, received(ours))
 		require.True(t, msg.Equals(own), "we read ours: %v %v", msg.Metadata, own.Metadata)
 	})
+}
+
+func recordOf(t require.TestingT, marshaled *sarama.ProducerMessage) *sarama.Record {
+	value, err := marshaled.Value.Encode()
+	require.NoError(t, err)
+	return &sarama.Record{Value: value, Headers: pointers(marshaled.Headers)}
 }
 
 func TestCodec_HandlersMayChangeWhatCame(t *testing.T) {
@@ -259,7 +253,7 @@ func TestCodec_HandlersMayChangeWhatCame(t *testing.T) {
 	msg.Metadata.Set("set", "anew")
 	msg.Metadata.Set("more", "m")
 	msg.Metadata.Set(pipeline.MetaPartitionKey, "mine")
-	again := received(t, encode(keyed, msg))
+	again := received(encode(keyed, msg))
 	require.Equal(t, h("z", "1", "z", "2", "set", "anew", headerID, "1", "more", "m", pipeline.MetaPartitionKey, "mine"), again.Headers)
 	require.Equal(t, "mine", string(again.Key))
 }
@@ -271,17 +265,17 @@ func TestCodec_PassesOnOtherDriversEntries(t *testing.T) {
 	msg, _ := decode(keyed, record)
 	require.JSONEq(t, `{"amqp":{"h":{"n":"int32"}},"kafka":{"headers":["z","a",["_waybill_wire",`+
 		fmt.Sprintf("%q", foreign)+`],"_watermill_message_uuid"]}}`, msg.Metadata[broker.MetaWire])
-	require.Equal(t, record.Headers, received(t, encode(keyed, msg)).Headers)
+	require.Equal(t, record.Headers, received(encode(keyed, msg)).Headers)
 
 	// RabbitMQ adds its entry to a message of ours on the way.
 	msg, _ = decode(keyed, &sarama.ConsumerMessage{Headers: h("z", "1", "a", "2", headerID, "1")})
 	msg.Metadata[broker.MetaWire] = `{"amqp":{},` + msg.Metadata[broker.MetaWire][1:]
-	require.Equal(t, h("z", "1", "a", "2", headerID, "1", broker.MetaWire, `{"amqp":{}}`), received(t, encode(keyed, msg)).Headers)
+	require.Equal(t, h("z", "1", "a", "2", headerID, "1", broker.MetaWire, `{"amqp":{}}`), received(encode(keyed, msg)).Headers)
 
 	// What is no annotation at all stays a header.
 	record = &sarama.ConsumerMessage{Headers: h(headerID, "1", "z", "1", broker.MetaWire, "junk")}
 	msg, _ = decode(keyed, record)
-	require.Equal(t, record.Headers, received(t, encode(keyed, msg)).Headers)
+	require.Equal(t, record.Headers, received(encode(keyed, msg)).Headers)
 }
 
 func FuzzDecode(f *testing.F) {

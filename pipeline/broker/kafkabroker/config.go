@@ -33,7 +33,7 @@ const (
 // a few bytes, for a whole batch), and what Kafka's protocol takes at all.
 const (
 	batchLimit  = 1_000_000
-	recordLimit = 100 << 20
+	requestMost = 100 << 20
 )
 
 // sarama counts its traffic with go-metrics, whose meters keep a goroutine for
@@ -97,31 +97,8 @@ func jittered(first, longest time.Duration) func(retries, maxRetries int) time.D
 	}
 }
 
-// forProducer adds what the producer needs: acks from all in-sync replicas,
-// and a number for each record, so that sarama's own retries neither repeat
-// nor reorder.
-func forProducer(c *sarama.Config) {
-	c.Producer.RequiredAcks = sarama.WaitForAll
-	c.Producer.Idempotent = true
-	c.Net.MaxOpenRequests = 1 // what idempotence costs in sarama
-	c.Producer.Partitioner = newPartitioner
-	c.Producer.MaxMessageBytes = batchLimit
-	c.Producer.Timeout = answerTimeout
-	c.Producer.Return.Successes = true
-	c.Producer.Return.Errors = true
-	// About five seconds, in which a broker may restart without anybody
-	// noticing; callers with shorter deadlines don't wait for it.
-	c.Producer.Retry.Max = 12
-	c.Producer.Retry.BackoffFunc = jittered(50*time.Millisecond, 500*time.Millisecond)
-	c.Producer.Transaction.Retry.Max = 1 // for its id; retries are ours
-}
-
-// forAlone is forProducer for records that travel one a batch.
-func forAlone(c *sarama.Config) {
-	forProducer(c)
-	c.Producer.MaxMessageBytes = recordLimit
-	c.Producer.Flush.MaxMessages = 1
-}
+// forProducer adds what a stream needs, which tries by itself.
+func forProducer(c *sarama.Config) { c.Metadata.Retry.Max = 0 }
 
 // forGroup adds what a subscription's group member needs.
 func forGroup(instance string) func(*sarama.Config) {

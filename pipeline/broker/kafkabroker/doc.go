@@ -24,10 +24,15 @@
 //
 // # A message's way out
 //
-// Publish encodes all its messages, hands them to one idempotent sarama
-// producer with acks from all in-sync replicas, and waits for each one's own
-// result or deadline. The producer is a stream: when sarama cannot go on with
-// one, the next takes its place.
+//	Publish ─► producer ─► stream ─► outlet (a partition's batches) ─► pipe ─► sarama ─► Kafka
+//	        ◄──────────────────────────── ticket (a record's result) ◄───────┘
+//
+// Publish encodes all its messages, hands them to the stream, and waits for
+// each one's own result or deadline. The stream is an idempotent producer under
+// one identity of the cluster, with acks from all in-sync replicas; when it
+// can't go on, the next takes its place. A partition has one batch on its way at
+// a time and a broker one request, so that a stream keeps the order of a
+// partition whatever comes back (decision 0021).
 //
 // The wire format is that of watermill-kafka's DefaultMarshaler: the id in the
 // header _watermill_message_uuid, metadata as headers. The record key is
@@ -65,9 +70,14 @@
 //     when it must, and never with an error (session.ConsumeClaim).
 //   - sarama's calls know no context and wait out their timeouts on a broker
 //     that has stopped answering. A link cuts the connections under them.
-//   - A producer whose input is written to while it closes panics
-//     (stream.gate), and one that has failed three times to find a leader
-//     does not try for ten seconds (breaksProducer).
+//   - sarama's callback for a produce request runs where it reads answers, and
+//     must not call the broker (request.send).
+//   - RefreshMetadata fails where any partition of a topic has no leader, and
+//     hangs for minutes where nobody answers (stream.look, stream.limit).
+//   - Kafka takes a record for one that it has by its numbers alone, whatever
+//     is in it. Those of a batch that it may have are never used again (outlet).
+//   - sarama sleeps for a tenth of a second when all partitions of a broker are
+//     paused, so one that is only busy is not (readAhead.waitOrPause).
 //   - A batch over a topic's max.message.bytes is refused whole (batch.again).
 //   - A deleted topic takes its committed offsets with it, which is how a
 //     position that could not be committed is known to be stale (unsaved).

@@ -14,6 +14,7 @@ import (
 type link struct {
 	sarama.Client
 	cut  context.CancelFunc // closes its connections
+	free func() bool        // has the Broker forget it
 	once sync.Once
 }
 
@@ -26,21 +27,23 @@ func (b *Broker) newLink(ctx context.Context, set ...func(*sarama.Config)) (*lin
 		s(&config)
 	}
 	ctx, cut := context.WithCancel(ctx)
-	context.AfterFunc(b.life, cut)
+	free := context.AfterFunc(b.life, cut)
 	config.Net.Proxy.Enable = true
 	config.Net.Proxy.Dialer = &dialer{ctx: ctx, dial: net.Dialer{Timeout: dialTimeout}}
 	client, err := sarama.NewClient(b.addrs, &config)
 	if err != nil {
+		free()
 		cut()
 		return nil, err
 	}
-	return &link{Client: client, cut: cut}, nil
+	return &link{Client: client, cut: cut, free: free}, nil
 }
 
 // close cuts the connections and closes the client. It may be called by many
 // at once; all return when it is closed.
 func (l *link) close() {
 	l.once.Do(func() {
+		l.free()
 		l.cut()
 		_ = l.Client.Close()
 	})

@@ -9,7 +9,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, append(brokertest.Leaks(),
-		// sarama's breaker sleeps for ten seconds before it ends.
-		goleak.IgnoreAnyFunction("github.com/eapache/go-resiliency/breaker.(*Breaker).timer"))...)
+	goleak.VerifyTestMain(m, brokertest.Leaks()...)
 }

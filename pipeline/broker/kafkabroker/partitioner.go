@@ -1,6 +1,10 @@
 package kafkabroker
 
-import "github.com/IBM/sarama"
+import (
+	"fmt"
+
+	"github.com/IBM/sarama"
+)
 
 // stickFor is how many bytes without a key go to one partition before the
 // next one's turn: the batch size at which Java producers move on.
@@ -9,36 +13,44 @@ const stickFor = 16 << 10
 // partitioner puts a key where Java producers put it, murmur2 over the whole
 // of the topic's partitions, so that producers of both kinds can share a
 // topic. Records without a key stay with one partition for a while and then
-// move to the next: large batches, evenly spread. sarama makes one for each
-// topic and calls it from one goroutine.
+// move to the next: large batches, evenly spread. The zero value is ready; it
+// is for one topic, and one caller at a time.
 type partitioner struct {
 	keyed sarama.Partitioner
-	next  int32
-	sent  int
+	probe sarama.ProducerMessage // with key, for keyed
+	key   keyBytes
+	next  int
+	sent  int // bytes to next
 }
 
-func newPartitioner(topic string) sarama.Partitioner {
-	return &partitioner{keyed: sarama.NewMurmur2Partitioner(topic)}
-}
-
-func (p *partitioner) Partition(msg *sarama.ProducerMessage, partitions int32) (int32, error) {
-	if msg.Key != nil {
-		return p.keyed.Partition(msg, partitions)
+// choose returns the number of the partition, of so many, for a record of that
+// key and size.
+func (p *partitioner) choose(key []byte, size, partitions int) int {
+	if key != nil {
+		return p.hashed(key, partitions)
 	}
 	chosen := p.next % partitions
-	if p.sent += msg.ByteSize(recordVersion); p.sent >= stickFor {
+	if p.sent += size; p.sent >= stickFor {
 		p.next, p.sent = (chosen+1)%partitions, 0
 	}
-	return chosen, nil
+	return chosen
 }
 
-// RequiresConsistency is what sarama asks where it does not know the message.
-func (p *partitioner) RequiresConsistency() bool { return true }
-
-// MessageRequiresConsistency reports whether the partition must be chosen
-// among all, not among those that have a leader now.
-func (p *partitioner) MessageRequiresConsistency(msg *sarama.ProducerMessage) bool {
-	return msg.Key != nil
+func (p *partitioner) hashed(key []byte, partitions int) int {
+	if p.keyed == nil {
+		p.keyed = sarama.NewMurmur2Partitioner("")
+		p.probe.Key = &p.key
+	}
+	p.key = key
+	chosen, err := p.keyed.Partition(&p.probe, int32(partitions)) //nolint:gosec // Kafka's numbers are int32
+	if err != nil {
+		panic(fmt.Sprintf("hash a key of bytes: %v", err)) // neither they nor the hash can fail
+	}
+	return int(chosen)
 }
 
-var _ sarama.DynamicConsistencyPartitioner = (*partitioner)(nil)
+// keyBytes is a key in sarama's words, without an allocation each time.
+type keyBytes []byte
+
+func (k *keyBytes) Encode() ([]byte, error) { return *k, nil }
+func (k *keyBytes) Length() int             { return len(*k) }

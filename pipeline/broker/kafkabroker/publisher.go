@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/pipeline"
@@ -20,15 +19,14 @@ const publishTime = 30 * time.Second
 
 var errClosed = errors.New("the broker is closed")
 
-// publisher sends messages through a producer that all share, each with its
+// publisher sends messages through one producer that all share, each with its
 // own result. A batch is refused as a whole if it is over the topic's limit,
 // which says nothing of its messages; those go once more, one a batch.
 type publisher struct {
 	b     *Broker
 	ctx   context.Context // until stop
 	end   context.CancelFunc
-	bulk  *producer
-	alone *producer
+	to    *producer
 	small sync.Map // names of topics whose limit is below that of our batches
 
 	mu      sync.Mutex
@@ -40,17 +38,12 @@ type publisher struct {
 func newPublisher(b *Broker) *publisher {
 	p := &publisher{b: b}
 	p.ctx, p.end = context.WithCancel(context.Background())
-	p.bulk = newProducer(p.ctx, b, forProducer)
-	p.alone = newProducer(p.ctx, b, forAlone)
+	p.to = newProducer(p.ctx, b)
 	return p
 }
 
-// stop ends the producers once what they hold is sent, or after flushTime.
-func (p *publisher) stop() {
-	p.end()
-	p.bulk.work.Wait()
-	p.alone.work.Wait()
-}
+// stop ends the producer once what it holds is sent, or after flushTime.
+func (p *publisher) stop() { p.to.stop(p.end) }
 
 // Close is a no-op: Broker.Close closes the publisher.
 func (p *publisher) Close() error { return nil }
@@ -88,16 +81,13 @@ func allFailed(n int, err error) error {
 	return broker.PublishFailed(errs)
 }
 
-// route returns the producer for a record.
-func (p *publisher) route(record *sarama.ProducerMessage) *producer {
-	if _, small := p.small.Load(record.Topic); small || record.ByteSize(recordVersion) > batchLimit-batchOverhead {
-		return p.alone
-	}
-	return p.bulk
+// alone reports whether a record is to share no batch.
+func (p *publisher) alone(topic string, size int) bool {
+	_, small := p.small.Load(topic)
+	return small || size > batchLimit-batchOverhead
 }
 
-// batchOverhead is more than sarama counts for a batch and a record beside
-// their contents.
+// batchOverhead is more than what a batch, and a request, has beside its records.
 const batchOverhead = 1 << 10
 
 // bound returns the context that bounds messages without a deadline: one for
@@ -118,7 +108,7 @@ type sending struct {
 	own    context.Context // the message's
 	limit  context.Context // the same, if that is bounded, or what bounds a message without a deadline
 	result ticket          // nil: it was not handed to a producer
-	bulk   bool            // it shared a batch
+	shared bool            // it may have shared a batch
 
 	bounded bool // own has a deadline
 	err     error
@@ -165,7 +155,7 @@ type batch struct {
 	sendings []sending
 }
 
-// send hands a message to its producer.
+// send hands a message to the producer.
 func (b *batch) send(s *sending) {
 	if limit := b.topic.MaxMessage; limit > 0 && size(s.msg) > limit {
 		s.err = tooLarge("%d bytes of payload and metadata are over max_message, %d", size(s.msg), limit)
@@ -177,11 +167,15 @@ func (b *batch) send(s *sending) {
 		s.limit = b.p.bound()
 	}
 	record := encode(b.topic, s.msg)
-	to := b.p.route(record)
-	s.bulk = to == b.p.bulk
+	bytes := recordSize(record)
+	if bytes > requestMost-batchOverhead {
+		s.err = tooLarge("%d bytes are over what a request to Kafka takes, %d", bytes, requestMost)
+		return
+	}
+	alone := b.p.alone(b.topic.Name, bytes)
+	s.shared = !alone
 	s.result = newTicket()
-	record.Metadata = s.result
-	s.err = to.send(s.own, s.limit, record)
+	s.err = b.p.to.send(s.own, s.limit, b.topic.Name, parcel{record: record, size: bytes, alone: alone, ticket: s.result})
 }
 
 // again sends the messages that shared a batch that was too large once more,
@@ -189,7 +183,7 @@ func (b *batch) send(s *sending) {
 func (b *batch) again() {
 	var repeated []*sending
 	for i := range b.sendings {
-		if s := &b.sendings[i]; s.bulk && saysTooLarge(s.err) {
+		if s := &b.sendings[i]; s.shared && saysTooLarge(s.err) {
 			b.p.small.Store(b.topic.Name, true)
 			b.send(s)
 			repeated = append(repeated, s)
@@ -223,7 +217,7 @@ func (b *batch) reason(s *sending, missing func() bool) error {
 	case saysTooLarge(s.err):
 		return tooLarge("%d bytes are over the broker's limit; raise the topic's max_message, or max.message.bytes: %w",
 			size(s.msg), s.err)
-	case refused(s.err):
+	case refusesRecord(s.err):
 		return permanent(pipeline.ReasonRejected, "the broker refuses the record: %w", s.err)
 	case saysUnknown(s.err) && missing():
 		return unroutable("the broker has no topic %q: %w; create it, or set its provision to create", b.topic.Name, s.err)

@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -15,18 +16,24 @@ const (
 	aheadOverhead = 256 // of a record beside its key and value
 )
 
+// pausePatience is how long a partition of which enough is here may hold up the
+// others before it is paused. sarama sleeps for a tenth of a second once all
+// that it reads of a broker are paused, so those that only are busy must not be.
+const pausePatience = 50 * time.Millisecond
+
 // readAhead takes a partition's records from sarama as they come, so that a
 // partition whose messages wait (its window is full, its head is stuck) does
 // not hold up the others: sarama fetches for all partitions of a broker in
 // one request and waits until all their records are taken. When enough are
-// here, the partition is paused, and not fetched any more until they are
-// delivered.
+// here, and stay here, the partition is paused, and not fetched any more until
+// they are delivered.
 type readAhead struct {
 	p       *partition
 	limit   int
 	quit    chan struct{}
 	reading sync.WaitGroup
 	ready   chan struct{} // holds a token while there may be records
+	taken   chan struct{} // holds a token once they are
 
 	mu      sync.Mutex
 	records []*sarama.ConsumerMessage
@@ -39,7 +46,7 @@ type readAhead struct {
 // partition is not ours any more.
 func newReadAhead(p *partition, lost context.CancelFunc) *readAhead {
 	share := aheadBytes / max(1, len(p.as.Claims()[p.topic()]))
-	r := &readAhead{p: p, limit: max(aheadAtLeast, share), quit: make(chan struct{}), ready: make(chan struct{}, 1)}
+	r := &readAhead{p: p, limit: max(aheadAtLeast, share), quit: make(chan struct{}), ready: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
 	r.reading.Go(func() {
 		defer lost()
 		r.read()
@@ -65,13 +72,49 @@ func (r *readAhead) push(record *sarama.ConsumerMessage) {
 	r.mu.Lock()
 	r.records = append(r.records, record)
 	r.bytes += len(record.Key) + len(record.Value) + aheadOverhead
-	if !r.paused && r.bytes > r.limit {
+	enough := !r.paused && r.bytes > r.limit
+	r.mu.Unlock()
+	signal(r.ready)
+	if enough {
+		r.waitOrPause()
+	}
+}
+
+// waitOrPause waits until what is here is taken. After a while it has the
+// partition paused instead.
+func (r *readAhead) waitOrPause() {
+	patience := time.NewTimer(pausePatience)
+	defer patience.Stop()
+	for r.pending() > r.limit {
+		select {
+		case <-r.taken:
+		case <-patience.C:
+			r.pause()
+			return
+		case <-r.quit:
+			return
+		}
+	}
+}
+
+func (r *readAhead) pending() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes
+}
+
+func (r *readAhead) pause() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bytes > r.limit {
 		r.paused = true
 		r.p.group.Pause(r.which())
 	}
-	r.mu.Unlock()
+}
+
+func signal(c chan<- struct{}) {
 	select {
-	case r.ready <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -100,6 +143,7 @@ func (r *readAhead) swap() []*sarama.ConsumerMessage {
 	records := r.records
 	r.records, r.spare, r.bytes = r.spare[:0], records, 0
 	r.resume()
+	signal(r.taken)
 	return records
 }
 

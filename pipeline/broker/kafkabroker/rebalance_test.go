@@ -249,11 +249,9 @@ func TestBackpressure_OneStuckPartitionBlocksNoOther(t *testing.T) {
 	b.eventually(func() bool { return first.Load() == more }, "all are read once the head is done")
 }
 
-func partitionOf(t testing.TB, key string, partitions int32) int {
-	record := encode(pipeline.Topic{}, keyedMessage(key))
-	p, err := newPartitioner("").Partition(record, partitions)
-	require.NoError(t, err)
-	return int(p)
+func partitionOf(_ testing.TB, key string, partitions int) int {
+	var p partitioner
+	return p.choose(encode(pipeline.Topic{}, keyedMessage(key)).Key, 0, partitions)
 }
 
 func keyedMessage(key string) *message.Message {

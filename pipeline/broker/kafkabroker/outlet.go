@@ -1,0 +1,92 @@
+package kafkabroker
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// outlet is a partition as a stream fills it. Its stream's mutex guards it.
+//
+// One batch of it is on its way at a time. So records stay in their order and
+// no number is missing, whatever comes back: what does is sent again first.
+type outlet struct {
+	topic  string
+	number int32
+	pipe   *pipe   // to its leader; nil: that is not known
+	packs  []*pack // to be sent, in their order
+	flying bool    // one is on its way
+	next   int32   // the number of the first record that its leader has not taken
+
+	looking  bool      // for its leader
+	headless bool      // it had none when that was looked at last
+	since    time.Time // when something failed that is tried again; zero: nothing
+	tries    int       // since then
+	why      error     // the last of them failed
+	offered  bool      // it is among its pipe's offers
+}
+
+// well reports whether it is likely to take a record.
+func (o *outlet) well() bool { return o.since.IsZero() && !o.headless }
+
+// pack is a batch on its way.
+type pack struct {
+	records []*sarama.Record
+	tickets []ticket
+	size    int       // bytes
+	begun   time.Time // of its first record
+	latest  time.Time // of its last
+	sealed  bool      // it takes no more
+	doubt   bool      // it came back, and the brokers may have it all the same
+}
+
+// add puts a record behind the others.
+func (o *outlet) add(p parcel, now time.Time) {
+	var into *pack
+	if len(o.packs) > 0 {
+		into = o.packs[len(o.packs)-1]
+	}
+	if into == nil || into.sealed || p.alone || into.size+p.size > batchLimit-batchOverhead {
+		into = &pack{begun: now.Truncate(time.Millisecond), sealed: p.alone}
+		o.packs = append(o.packs, into)
+	}
+	into.latest = now
+	p.record.OffsetDelta = int64(len(into.records))
+	p.record.TimestampDelta = max(0, now.Sub(into.begun))
+	into.records = append(into.records, p.record)
+	into.tickets = append(into.tickets, p.ticket)
+	into.size += p.size
+}
+
+// ready reports whether the next pack may be sent.
+func (o *outlet) ready() bool { return o.pipe != nil && len(o.packs) > 0 && !o.flying }
+
+// take takes the next pack off, to be sent.
+func (o *outlet) take() *pack {
+	p := o.packs[0]
+	o.packs = slices.Delete(o.packs, 0, 1)
+	p.sealed, o.flying, o.offered = true, true, false
+	return p
+}
+
+// back puts a pack that came back before all others.
+func (o *outlet) back(p *pack) {
+	o.packs = slices.Insert(o.packs, 0, p)
+}
+
+// spent reports whether its numbers come to an end. Kafka would go on with 0; so
+// does a new identity.
+func (o *outlet) spent() bool { return o.next > math.MaxInt32/2 }
+
+func (p *pack) len() int32 { return int32(len(p.records)) } //nolint:gosec // a batch is bounded
+
+// batch is a pack in sarama's words.
+func (p *pack) batch(id int64, epoch int16, first int32) *sarama.RecordBatch {
+	return &sarama.RecordBatch{
+		Version: 2, FirstTimestamp: p.begun, MaxTimestamp: p.latest,
+		ProducerID: id, ProducerEpoch: epoch, FirstSequence: first,
+		Records: p.records, LastOffsetDelta: p.len() - 1,
+	}
+}
