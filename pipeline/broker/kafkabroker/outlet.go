@@ -22,14 +22,17 @@ type outlet struct {
 
 	looking  bool      // for its leader
 	headless bool      // it had none when that was looked at last
-	since    time.Time // when something failed that is tried again; zero: nothing
-	tries    int       // since then
-	why      error     // the last of them failed
+	since    time.Time // when the trouble began; zero: there is none
+	tries    int       // that have failed since then
+	why      error     // the last of them did
 	offered  bool      // it is among its pipe's offers
 }
 
 // well reports whether it is likely to take a record.
-func (o *outlet) well() bool { return o.since.IsZero() && !o.headless }
+func (o *outlet) well() bool { return o.tries == 0 && !o.headless }
+
+// calm ends the trouble.
+func (o *outlet) calm() { o.since, o.tries, o.why = time.Time{}, 0, nil }
 
 // pack is a batch on its way.
 type pack struct {

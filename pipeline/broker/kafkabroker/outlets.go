@@ -1,6 +1,7 @@
 package kafkabroker
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -16,7 +17,7 @@ const (
 	learnTime = time.Second
 )
 
-var errSilent = errors.New("no broker says which partitions the topic has")
+var errSilent = errors.New("no broker answers what was asked about the topic")
 
 // pauses between tries, by their number.
 var pauses = jittered(50*time.Millisecond, 500*time.Millisecond)
@@ -109,6 +110,10 @@ func (t *outlets) grow(partitions int) {
 // look finds a partition's leader, after a pause if it was tried before.
 func (s *stream) look(o *outlet, pause time.Duration) {
 	o.looking = true
+	if o.since.IsZero() {
+		o.since = time.Now()
+		s.limit(o)
+	}
 	s.work.Go(func() {
 		sleep(s.ended, pause)
 		if pause > 0 {
@@ -123,6 +128,9 @@ func (s *stream) look(o *outlet, pause time.Duration) {
 			s.retry(o, err)
 			return
 		}
+		if o.tries == 0 || len(o.packs) == 0 {
+			o.calm()
+		}
 		o.pipe = s.pipeTo(leader)
 		s.offer(o)
 	})
@@ -132,30 +140,30 @@ func (s *stream) look(o *outlet, pause time.Duration) {
 // for it, and no longer than retryTime.
 func (s *stream) retry(o *outlet, why error) {
 	o.pipe, o.why = nil, why
-	now := time.Now()
 	switch {
 	case len(o.packs) == 0: // it was given up meanwhile
-		return
-	case o.since.IsZero():
-		o.since, o.tries = now, 0
-		s.limit(o, now)
-	case now.Sub(o.since) > retryTime || s.ended.Err() != nil:
+		o.calm()
+	case s.ended.Err() != nil, !o.since.IsZero() && time.Since(o.since) > retryTime:
 		s.fail(o, why)
-		return
+	default:
+		s.look(o, pauses(o.tries, 0))
+		o.tries++
 	}
-	s.look(o, pauses(o.tries, 0))
-	o.tries++
 }
 
 // limit sees to it that a lookup that hangs holds nobody up for longer than
 // retryTime.
-func (s *stream) limit(o *outlet, since time.Time) {
+func (s *stream) limit(o *outlet) {
+	since := o.since
 	s.work.Go(func() {
 		sleep(s.ended, retryTime)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if o.since.Equal(since) && o.looking {
-			s.fail(o, o.why)
+		if !o.looking || !o.since.Equal(since) || s.ended.Err() != nil {
+			return
 		}
+		s.fail(o, cmp.Or(o.why, errSilent))
+		o.since = time.Now()
+		s.limit(o) // of who comes while it still hangs
 	})
 }

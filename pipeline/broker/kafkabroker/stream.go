@@ -125,13 +125,13 @@ func (s *stream) landed(o *outlet, p *pack, err error) {
 	switch verdictOf(err, p.doubt) {
 	case taken:
 		o.next += p.len()
-		o.since = time.Time{}
+		o.calm()
 		s.settle(p, nil)
 		if o.spent() {
 			s.shut()
 		}
 	case refused: // its numbers are free for the next
-		o.since = time.Time{}
+		o.calm()
 		s.settle(p, err)
 	case again:
 		p.doubt = p.doubt || mayHave(err)
@@ -151,7 +151,7 @@ func (s *stream) fail(o *outlet, why error) {
 		s.giveUp(o, why)
 		return
 	}
-	o.since = time.Time{}
+	o.calm()
 	s.settleAll(o, why)
 }
 
