@@ -227,6 +227,11 @@ func (b *Broker) administer(ctx context.Context, ask func(sarama.ClusterAdmin) e
 	err := insist(ctx, func() error {
 		err := b.ask(ctx, func() error {
 			admin, err := sarama.NewClusterAdminFromClient(b.control.Client)
+			if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+				// About a topic that somebody else asked for at that moment (ping):
+				// sarama looks for the controller and for topics in one request.
+				return fmt.Errorf("find the controller: %v", err) //nolint:errorlint // no answer to what is asked here
+			}
 			if err != nil {
 				return err
 			}
