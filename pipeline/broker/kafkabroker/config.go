@@ -30,7 +30,8 @@ const (
 )
 
 // Sizes of batches: below what a broker takes unless set otherwise (1 MiB and
-// a few bytes, for a whole batch), and what Kafka's protocol takes at all.
+// a few bytes, for a whole batch), and what sarama, and a broker unless set
+// otherwise, takes of a whole request.
 const (
 	batchLimit  = 1_000_000
 	requestMost = 100 << 20

@@ -139,6 +139,7 @@ func (p *producer) keep() {
 	}
 }
 
+// open opens a stream, which ends with ctx until it is there.
 func (p *producer) open() (*stream, error) {
 	l, err := p.b.newLink(context.WithoutCancel(p.ctx), forProducer)
 	if err != nil {
