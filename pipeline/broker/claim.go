@@ -322,6 +322,13 @@ func (c *Claim) wakeSpan() {
 	}
 }
 
+// Running returns how many of the claim's messages have begun and not ended.
+func (c *Claim) Running() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running
+}
+
 // Broker is the name of the broker that the claim's messages come from.
 func (c *Claim) Broker() string { return c.w.sub.Topic.Broker }
 

@@ -16,21 +16,25 @@ const (
 	// gathered where the prefetch is small; it costs no latency.
 	gatherFor  = 5 * time.Millisecond
 	gatherMost = 64
-	// aboveFor is how long what is finished behind a slow message waits for
-	// it, before it is acknowledged one by one. Where that is much of the
-	// prefetch it waits for gatherFor: one confirm of the broker can finish
-	// hundreds, and they end in any order, within a moment.
-	aboveFor = 25 * time.Millisecond
+	// What is finished behind a message waits for it, before it is acknowledged
+	// one by one. While enough others run it waits for busyFor, since another was
+	// the first that is not finished: with an order of keys that is mostly one that
+	// waited for another of its key, and is done soon, and an acknowledgement of
+	// its own costs a classic queue half of all else that a message does. Where
+	// what waits keeps others from running it waits for gatherFor: a part of the
+	// prefetch is not much to lose, but handlers are. Else for quietFor.
+	busyFor  = 100 * time.Millisecond
+	quietFor = 25 * time.Millisecond
 )
 
 // acker acknowledges what a claim says is done: the prefix with one
 // basic.ack multiple, what is done above it one by one, and only once the
 // head turns out to be slow.
 type acker struct {
-	ch        *amqp.Channel
-	claim     *broker.Claim
-	most      int // this many of the prefix are acknowledged at once
-	manyAbove int // this many above it are much of the prefetch
+	ch          *amqp.Channel
+	claim       *broker.Claim
+	prefetch    int
+	concurrency int
 
 	progress broker.Progress
 	tag      int64   // up to which all is done, and outstanding itself; 0: nothing new
@@ -43,10 +47,9 @@ type acker struct {
 	once sync.Once
 }
 
-func newAcker(ch *amqp.Channel, claim *broker.Claim, prefetch int) *acker {
+func newAcker(ch *amqp.Channel, claim *broker.Claim, prefetch, concurrency int) *acker {
 	return &acker{
-		ch: ch, claim: claim,
-		most: min(prefetch/16+1, gatherMost), manyAbove: prefetch/4 + 1,
+		ch: ch, claim: claim, prefetch: prefetch, concurrency: concurrency,
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -54,19 +57,18 @@ func newAcker(ch *amqp.Channel, claim *broker.Claim, prefetch int) *acker {
 // run acknowledges until stop.
 func (a *acker) run() {
 	defer close(a.done)
-	below, above, many := newAlarm(), newAlarm(), newAlarm()
+	below, above := newAlarm(), newAlarm()
 	defer below.timer.Stop()
 	defer above.timer.Stop()
-	defer many.timer.Stop()
 	for {
 		select {
 		case <-a.claim.Changed():
-			a.collect()
+			if a.collect() && !a.starves() {
+				above.set(false, 0) // another is the first now
+			}
 		case <-below.due:
 			a.ackBelow()
 		case <-above.due:
-			a.ackAbove()
-		case <-many.due:
 			a.ackAbove()
 		case <-a.quit:
 			a.collect()
@@ -74,16 +76,29 @@ func (a *acker) run() {
 			a.ackAbove()
 			return
 		}
-		if a.below >= a.most {
+		if a.below >= min(a.prefetch/16+1, gatherMost) {
 			a.ackBelow()
 		}
-		if len(a.above) >= 3*a.manyAbove {
-			a.ackAbove()
-		}
 		below.set(a.below > 0, gatherFor)
-		above.set(len(a.above) > 0, aboveFor)
-		many.set(len(a.above) >= a.manyAbove, gatherFor)
+		above.set(len(a.above) > 0, a.patience())
 	}
+}
+
+// patience is how long what is above waits from now on.
+func (a *acker) patience() time.Duration {
+	switch {
+	case a.starves():
+		return gatherFor
+	case a.claim.Running() >= a.concurrency:
+		return busyFor
+	}
+	return quietFor
+}
+
+// starves reports whether what is above takes much of the prefetch, and others
+// may soon be missing that run.
+func (a *acker) starves() bool {
+	return len(a.above) > a.prefetch/4 && a.claim.Running() < 2*a.concurrency
 }
 
 // stop sends what is left and waits for run to end.
@@ -92,12 +107,12 @@ func (a *acker) stop() {
 	<-a.done
 }
 
-// collect takes what is newly done.
+// collect takes what is newly done, and reports whether the prefix has grown.
 //
 // RabbitMQ closes the channel for a tag that is not outstanding, also with
 // multiple. So tag is not simply the end of the prefix, which may have been
 // acknowledged above it before, but the highest in it that was not.
-func (a *acker) collect() {
+func (a *acker) collect() (grown bool) {
 	a.progress = a.claim.Take(a.progress)
 	a.below += len(a.progress.Prefix)
 	if n := len(a.progress.Prefix); n > 0 {
@@ -114,6 +129,7 @@ func (a *acker) collect() {
 		a.below++
 	}
 	a.above = waiting
+	return a.progress.Moved
 }
 
 func (a *acker) ackBelow() {
@@ -141,6 +157,7 @@ func (a *acker) ack(tag int64, multiple bool) {
 // alarm is a timer that runs while something waits.
 type alarm struct {
 	timer *time.Timer
+	at    time.Time        // when it is due
 	due   <-chan time.Time // nil while nothing waits
 }
 
@@ -150,15 +167,16 @@ func newAlarm() *alarm {
 	return &alarm{timer: timer}
 }
 
-// set starts the alarm if something waits and it is not running, and stops it
-// if nothing does.
+// set has the alarm due after d, or before if it is already, if something waits,
+// and stops it if nothing does.
 func (a *alarm) set(waits bool, d time.Duration) {
-	switch {
-	case !waits:
+	if !waits {
 		a.timer.Stop()
 		a.due = nil
-	case a.due == nil:
+		return
+	}
+	if at := time.Now().Add(d); a.due == nil || at.Before(a.at) {
 		a.timer.Reset(d)
-		a.due = a.timer.C
+		a.at, a.due = at, a.timer.C
 	}
 }

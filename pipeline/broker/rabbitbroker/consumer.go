@@ -64,7 +64,7 @@ func (c *consumer) consume(ctx context.Context) error {
 		case <-taking.Done():
 		}
 	})
-	a := newAcker(c.ch, c.claim, c.prefetch())
+	a := newAcker(c.ch, c.claim, c.prefetch(), c.sub.Concurrency)
 	tasks.Go(a.run)
 	defer a.stop()
 
