@@ -116,7 +116,7 @@ func (b *embedBroker) Tail(ctx context.Context, topic pipeline.Topic, opts broke
 	for {
 		last, grew := t.tip()
 		for at < last {
-			batch, err := b.log.scan(ctx, t, at)
+			batch, err := b.log.read(ctx, t, at)
 			if err != nil {
 				return fmt.Errorf("read %s: %w", topic.Name, err)
 			}
@@ -133,9 +133,7 @@ func (b *embedBroker) Tail(ctx context.Context, topic pipeline.Topic, opts broke
 		if opts.Oldest && !opts.Follow {
 			return nil
 		}
-		select {
-		case <-grew:
-		case <-ctx.Done():
+		if !t.await(grew, ctx.Done()) {
 			return ctx.Err()
 		}
 	}

@@ -12,7 +12,7 @@
 //
 // Publish joins a group commit of the file's one writer (package sqlitefile)
 // and returns when that is on the disk. The commit wakes the sources that wait
-// for the topic. A source reads on from where it is, hands messages to its
+// for the topic, and hands them what it added (fresh.go). A source reads on from where it is, hands messages to its
 // claim, and writes what the claim says is done to its cursor.
 //
 // Commit puts a message's outputs and its acknowledgement into one

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -63,9 +64,12 @@ type topicLog struct {
 	next int64 // the next pos
 	time int64 // of the last message, in Unix milliseconds; never falls
 
-	mu   sync.Mutex
-	last int64         // the last pos that is committed
-	grew chan struct{} // closed when last moves
+	waiting atomic.Int32 // readers that wait for more
+
+	mu    sync.Mutex
+	last  int64         // the last pos that is committed
+	grew  chan struct{} // closed when last moves
+	fresh fresh
 }
 
 func (t *topicLog) first() int64 { return t.id << placeBits }
@@ -83,6 +87,7 @@ func (t *topicLog) extend(pos int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last = pos
+	t.fresh.committed()
 	close(t.grew)
 	t.grew = make(chan struct{})
 }
@@ -205,14 +210,22 @@ func (l *log) topic(ctx context.Context, name string) (*topicLog, error) {
 // append adds messages to the topic within tx. Readers see them when it is
 // committed.
 func (t *topicLog) append(tx *sqlitefile.Tx, msgs ...*message.Message) error {
-	before := t.next
-	tx.OnUndo(func() { t.next = before })
+	before, kept, size := t.next, len(t.fresh.coming), t.fresh.bytes
+	tx.OnUndo(func() {
+		t.next = before
+		t.fresh.undo(kept, size)
+	})
 	t.time = max(t.time, time.Now().UnixMilli()) // the clock may be set back
+	awaited := t.waiting.Load() > 0
 	for _, msg := range msgs {
+		meta := encodeMetadata(msg.Metadata)
 		_, err := tx.Exec("INSERT INTO message (pos, time, id, meta, payload) VALUES (?, ?, ?, ?, ?)",
-			t.next, t.time, msg.UUID, encodeMetadata(msg.Metadata), payload(msg))
+			t.next, t.time, msg.UUID, meta, payload(msg))
 		if err != nil {
 			return err
+		}
+		if awaited {
+			t.fresh.collect(t.next, msg, meta)
 		}
 		t.next++
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-
-	"github.com/waybill-dev/waybill/pipeline"
 )
 
 // How much is read at a time: whichever comes first.
@@ -54,8 +52,7 @@ func decode(row []driver.Value) (stored, error) {
 	id, _ := row[1].(string)
 	meta, _ := row[2].([]byte)
 	payload, _ := row[3].([]byte)
-	metadata, err := decodeMetadata(meta)
-	return stored{pos, pipeline.NewMessage(id, payload, metadata)}, err
+	return record{pos, id, meta, payload}.stored()
 }
 
 // count returns how many messages lie behind pos.

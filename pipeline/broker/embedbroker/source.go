@@ -87,14 +87,12 @@ func (s *source) read(ctx context.Context, w *broker.Window, claim *broker.Claim
 	for n := 0; ; {
 		last, grew := c.topic.tip()
 		if at >= last {
-			select {
-			case <-grew:
-				continue
-			case <-w.Draining():
+			if !c.topic.await(grew, w.Draining()) {
 				return
 			}
+			continue
 		}
-		batch, err := s.b.log.scan(ctx, c.topic, at)
+		batch, err := s.b.log.read(ctx, c.topic, at)
 		if err != nil {
 			if !s.rest(w, err) {
 				return
