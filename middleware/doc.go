@@ -8,6 +8,10 @@
 // the time is up. A middleware that only waits (Retry, Breaker, Throttle,
 // Publish) gives up at the first of the two and returns pipeline.ErrStopping;
 // nothing is settled then, and the broker keeps the message.
+//
+// The chain may return before the outcome of a message is known (Flights). What a
+// middleware outside of Publish does with the end of a message it does through
+// Outcome.Then.
 package middleware
 
 import (

@@ -28,24 +28,32 @@ func (l Log) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	// A write that was given up may have happened, and the next would tell of the
 	// same attempts again. The writer bounds each by itself.
 	l.Holder.Timeout = 0
+	h = Recover(h) // no handling stays among those that run
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
 		handling := l.Log.Begin(&l.Route, msg)
-		defer handling.Close()
 		outcome.Witness = handling
 		produced, err := h(msg)
-		entry, wanted := handling.End(outcome)
-		if !wanted {
-			return produced, err
-		}
-		if l.Log.Keep(msg.Context(), entry) == nil {
-			return produced, err
-		}
-		if held := l.hold(msg, entry); held != nil {
-			return nil, held
-		}
-		return produced, err
+		return produced, outcome.Then(err, func(err error) error {
+			defer handling.Close()
+			if outcome.Result == "" { // the chain has panicked
+				outcome.Result = pipeline.ResultStopped
+			}
+			if held := l.end(msg, handling, outcome); held != nil {
+				return held
+			}
+			return err
+		})
 	}
+}
+
+// end writes the entry of a handling, if one is wanted.
+func (l Log) end(msg *message.Message, handling *messagelog.Handling, outcome *pipeline.Outcome) error {
+	entry, wanted := handling.End(outcome)
+	if !wanted || l.Log.Keep(msg.Context(), entry) == nil {
+		return nil
+	}
+	return l.hold(msg, entry)
 }
 
 // hold keeps the message in hand until its entry is in the log.

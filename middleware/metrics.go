@@ -18,14 +18,17 @@ type Record struct {
 
 // Middleware wraps h.
 func (r Record) Middleware(h message.HandlerFunc) message.HandlerFunc {
+	h = Recover(h) // what the chain holds is let go, whatever happens in it
 	return func(msg *message.Message) ([]*message.Message, error) {
-		outcome := &pipeline.Outcome{}
-		defer outcome.End()
-		msg.SetContext(pipeline.WithOutcome(msg.Context(), outcome))
+		ctx, outcome := pipeline.NewOutcome(msg.Context())
+		msg.SetContext(ctx)
 		begin := time.Now()
 		r.Begin()
 		produced, err := h(msg)
-		r.Done(outcome, time.Since(begin))
-		return produced, err
+		return produced, outcome.Then(err, func(err error) error {
+			defer outcome.End()
+			r.Done(outcome, time.Since(begin))
+			return err
+		})
 	}
 }

@@ -39,6 +39,12 @@ type Publish struct {
 	Topics  map[string]string // output name → topic
 	Send    Send
 	Holder  Holder
+
+	// Flights take messages whose outcome needs nothing but the confirms of their
+	// outputs: no goroutine waits for these, and the outcome is known later
+	// (pipeline.Outcome.Defer). What does not begin or go well is done as with Send
+	// alone. May be nil.
+	Flights *Flights
 }
 
 // Middleware wraps h. The returned function returns no messages.
@@ -52,19 +58,37 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		if err != nil {
 			return nil, err
 		}
-		writes := pipeline.OutcomeOf(msg.Context()).Writes(pipeline.ResultOK) // of outputs as they go out, if they do
-		if len(out) == 0 && len(writes) == 0 {
+		outcome := pipeline.OutcomeOf(msg.Context())
+		writes := outcome.Writes(pipeline.ResultOK) // of outputs as they go out, if they do
+		switch {
+		case len(out) == 0 && len(writes) == 0:
+			return nil, nil
+		case p.Flights != nil && outcome.Plain():
+			outcome.Defer(&flight{publish: &p, msg: msg, out: out})
 			return nil, nil
 		}
-		return nil, p.Holder.Until(msg, "publish", func(ctx context.Context) error {
-			return p.send(ctx, msg, &out, writes)
-		})
+		return nil, p.hold(msg, out, writes, nil)
 	}
+}
+
+// hold publishes out for as long as it takes. failed, unless nil, is how the
+// first try went.
+func (p *Publish) hold(in *message.Message, out []Output, writes []pipeline.Write, failed error) error {
+	_, err := Recover(func(in *message.Message) ([]*message.Message, error) {
+		return nil, p.Holder.Until(in, "publish", func(ctx context.Context) error {
+			if err := failed; err != nil {
+				failed = nil
+				return err
+			}
+			return p.send(ctx, in, &out, writes)
+		})
+	})(in)
+	return err
 }
 
 // address stamps the outputs, unless they are those of a run before, and finds
 // the topic of each.
-func (p Publish) address(in *message.Message, produced []*message.Message) ([]Output, error) {
+func (p *Publish) address(in *message.Message, produced []*message.Message) ([]Output, error) {
 	outcome := pipeline.OutcomeOf(in.Context())
 	out := make([]Output, len(produced))
 	for i, msg := range produced {
@@ -89,7 +113,7 @@ func (p Publish) address(in *message.Message, produced []*message.Message) ([]Ou
 	return out, nil
 }
 
-func (p Publish) names() string {
+func (p *Publish) names() string {
 	names := make([]string, 0, len(p.Topics))
 	for name := range p.Topics {
 		names = append(names, fmt.Sprintf("%q", name))
@@ -113,7 +137,7 @@ func stamp(msg, in *message.Message, handler string, index int) {
 }
 
 // send publishes out, and on failure leaves in it what was not confirmed.
-func (p Publish) send(ctx context.Context, in *message.Message, out *[]Output, writes []pipeline.Write) error {
+func (p *Publish) send(ctx context.Context, in *message.Message, out *[]Output, writes []pipeline.Write) error {
 	each, stored := p.Send(ctx, in, *out, writes)
 	var left []Output
 	var first error

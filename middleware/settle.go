@@ -37,16 +37,22 @@ func (s Settle) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
 		_, err := h(msg)
-		switch {
-		case err == nil:
-			outcome.Result = pipeline.ResultOK
-		case errors.Is(err, ErrBehind):
-			err = s.delay(msg, outcome, s.Delay.behind(msg))
-		case settled(err):
-			err = s.settle(msg, outcome, err)
-		}
-		return nil, s.close(msg, outcome, err)
+		return nil, outcome.Then(err, func(err error) error { return s.end(msg, outcome, err) })
 	}
+}
+
+// end gives a message its outcome, by how the chain inside has ended.
+func (s Settle) end(msg *message.Message, outcome *pipeline.Outcome, err error) error {
+	outcome.Result = pipeline.ResultStopped // should it panic
+	switch {
+	case err == nil:
+		outcome.Result = pipeline.ResultOK
+	case errors.Is(err, ErrBehind):
+		err = s.delay(msg, outcome, s.Delay.behind(msg))
+	case settled(err):
+		err = s.settle(msg, outcome, err)
+	}
+	return s.close(msg, outcome, err)
 }
 
 // settled reports whether err is a failure of the message.

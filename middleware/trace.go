@@ -30,14 +30,17 @@ func (t Trace) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	}
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx, span := t.start(msg)
-		defer span.End()
 		msg.SetContext(ctx)
 		produced, err := h(msg)
-		if o := pipeline.OutcomeOf(msg.Context()); o.Result == pipeline.ResultDead {
-			span.SetAttributes(attribute.String("error.type", string(o.Reason)))
-			span.SetStatus(codes.Error, string(o.Reason))
-		}
-		return produced, err
+		o := pipeline.OutcomeOf(msg.Context())
+		return produced, o.Then(err, func(err error) error {
+			defer span.End()
+			if o.Result == pipeline.ResultDead {
+				span.SetAttributes(attribute.String("error.type", string(o.Reason)))
+				span.SetStatus(codes.Error, string(o.Reason))
+			}
+			return err
+		})
 	}
 }
 

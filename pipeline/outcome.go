@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -20,7 +21,7 @@ const (
 
 // Outcome is what became of one message in one handler. The chain fills it in
 // while the message is handled; what stands outside of settle reads it. It is
-// used by one goroutine.
+// used by one goroutine at a time.
 type Outcome struct {
 	Result   Result
 	Reason   Reason    // why it failed, last; "" if it never did
@@ -38,6 +39,65 @@ type Outcome struct {
 
 	settling []func(Result) Write
 	finally  []func()
+	later    Later
+	then     []func(error) error
+	room     [4]func(error) error // for then
+}
+
+// Later is what the outcome of a message is known after.
+type Later interface {
+	// Begin begins it, and returns. done is called once with how it went: where it
+	// went well by any goroutine, which done must not hold up.
+	Begin(done func(error))
+}
+
+// Defer says that the outcome is known later: what the chain does with it waits
+// for that (Then), and no goroutine does. Whoever runs the chain begins l behind
+// it, and then calls Conclude.
+func (o *Outcome) Defer(l Later) { o.later = l }
+
+// Deferred returns what was given to Defer, or nil.
+func (o *Outcome) Deferred() Later { return o.later }
+
+// Then calls f with how the chain inside has ended, and returns what f does; nil
+// where that is known later, when f is called by Conclude. What fails after Defer
+// defers nothing. A panic of f is an error, so that who stands outside can end.
+func (o *Outcome) Then(err error, f func(error) error) error {
+	if o.later != nil && err == nil {
+		if o.then == nil {
+			o.then = o.room[:0]
+		}
+		o.then = append(o.then, f)
+		return nil
+	}
+	o.later = nil
+	return guarded(f, o.Conclude(err))
+}
+
+// Conclude does what Then put off, the first, which is the innermost, first. Each
+// has the error of the one before.
+func (o *Outcome) Conclude(err error) error {
+	then := o.then
+	o.then = nil
+	for _, f := range then {
+		err = guarded(f, err)
+	}
+	return err
+}
+
+func guarded(f func(error) error, how error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &PanicError{Value: value, Stack: debug.Stack()}
+		}
+	}()
+	return f(how)
+}
+
+// Plain reports whether success means no more than that the outputs are sent:
+// nothing has failed, the store has no part in it, and nothing is to be let go.
+func (o *Outcome) Plain() bool {
+	return !o.Before && o.First.IsZero() && len(o.settling) == 0 && len(o.finally) == 0
 }
 
 // Finally adds what to do when nothing is left to do of the message, whatever
@@ -63,6 +123,7 @@ func (o *Outcome) Reset(before Outcome) {
 	o.Attempts, o.First, o.Last = before.Attempts, before.First, before.Last
 	o.Outputs, o.Answer, o.Before = before.Outputs, before.Answer, before.Before
 	o.settling, o.finally = before.settling, before.finally
+	o.later, o.then = before.later, before.then
 }
 
 // Witness follows the runs of the kind for one message, for the message log.
@@ -108,6 +169,25 @@ func (o *Outcome) Failed(err error, now time.Time) {
 		o.First = now
 	}
 	o.Last, o.Err, o.Reason = now, err, ReasonOf(err)
+}
+
+// NewOutcome returns ctx carrying a new outcome, in one object.
+func NewOutcome(ctx context.Context) (context.Context, *Outcome) {
+	c := &outcomeContext{Context: ctx}
+	return c, &c.outcome
+}
+
+type outcomeContext struct {
+	context.Context
+	outcome Outcome
+}
+
+// Value implements context.Context.
+func (c *outcomeContext) Value(key any) any {
+	if key == outcomeKey {
+		return &c.outcome
+	}
+	return c.Context.Value(key)
 }
 
 // WithOutcome returns ctx carrying o.

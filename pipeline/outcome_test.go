@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -48,3 +49,57 @@ func TestOutcome_Reset(t *testing.T) {
 		require.NotNil(t, <-seen)
 	})
 }
+
+func TestOutcome_Then(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("failed")
+
+	t.Run("what is known is told at once", func(t *testing.T) {
+		t.Parallel()
+		o := &pipeline.Outcome{}
+		require.ErrorIs(t, o.Then(nil, func(err error) error { return errors.Join(err, failed) }), failed)
+	})
+
+	t.Run("what is known later is told then, from inside to outside", func(t *testing.T) {
+		t.Parallel()
+		o := &pipeline.Outcome{}
+		o.Defer(never{})
+		var told []string
+		for _, name := range []string{"inner", "middle", "outer"} {
+			require.NoError(t, o.Then(nil, func(err error) error {
+				told = append(told, name)
+				return fmt.Errorf("%s: %w", name, err)
+			}))
+		}
+		require.Empty(t, told)
+		require.EqualError(t, o.Conclude(failed), "outer: middle: inner: failed")
+		require.Equal(t, []string{"inner", "middle", "outer"}, told)
+	})
+
+	t.Run("what fails after that defers nothing", func(t *testing.T) {
+		t.Parallel()
+		o := &pipeline.Outcome{}
+		o.Defer(never{})
+		require.NoError(t, o.Then(nil, func(err error) error { return fmt.Errorf("inner: %w", err) }))
+		require.EqualError(t, o.Then(failed, func(err error) error { return fmt.Errorf("outer: %w", err) }), "outer: inner: failed")
+		require.Nil(t, o.Deferred())
+	})
+
+	t.Run("a panic keeps nobody outside from ending", func(t *testing.T) {
+		t.Parallel()
+		var panicked *pipeline.PanicError
+		o := &pipeline.Outcome{}
+		require.ErrorAs(t, o.Then(nil, func(error) error { panic("at once") }), &panicked)
+		o.Defer(never{})
+		ended := false
+		_ = o.Then(nil, func(error) error { panic("later") })
+		_ = o.Then(nil, func(err error) error { ended = true; return err })
+		require.ErrorAs(t, o.Conclude(nil), &panicked)
+		require.True(t, ended)
+	})
+}
+
+// never begins nothing.
+type never struct{}
+
+func (never) Begin(func(error)) {}

@@ -31,6 +31,13 @@ type Broker interface {
 	// closes it.
 	Publisher() message.Publisher
 
+	// Start begins to publish a message, and returns. to is told once, under the
+	// number that goes with it, whether it was confirmed; mostly from another
+	// goroutine, and maybe long after the message's context has ended. An error
+	// says that the message may be published or not. False: it was not begun, for
+	// whatever reason: Publish says.
+	Start(topic string, msg *message.Message, to pipeline.Confirmer, number int) bool
+
 	// Source returns the driver's end of a subscription, for NewSubscriber.
 	// It does not touch the network.
 	Source(Subscription) Source
@@ -134,6 +141,10 @@ type Outgoing struct {
 // has. Of a message that a Commit has acknowledged before, it does nothing.
 type Committer interface {
 	Commit(ctx context.Context, in *message.Message, out []Outgoing, writes ...pipeline.Write) error
+
+	// StartCommit begins a Commit without writes, as Start does a Publish. to is
+	// told the same of each of out, by its index.
+	StartCommit(ctx context.Context, in *message.Message, out []Outgoing, to pipeline.Confirmer) bool
 
 	// Home names the file whose transaction a write joins, as store.Store's
 	// does: only writes of a store with the same home may be given to Commit.

@@ -33,9 +33,10 @@ type stub struct {
 	feed   func(ctx context.Context, opts broker.TailOptions, each func(*message.Message) error) error
 }
 
-func (s *stub) Health() broker.Health        { return s.health }
-func (s *stub) Publisher() message.Publisher { return s }
-func (s *stub) Close() error                 { return nil }
+func (s *stub) Health() broker.Health                                        { return s.health }
+func (s *stub) Publisher() message.Publisher                                 { return s }
+func (s *stub) Start(string, *message.Message, pipeline.Confirmer, int) bool { return false }
+func (s *stub) Close() error                                                 { return nil }
 
 func (s *stub) Publish(_ string, msgs ...*message.Message) error {
 	errs := make([]error, len(msgs))

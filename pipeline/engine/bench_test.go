@@ -59,7 +59,7 @@ func (benchStore) ExpireSuspects(context.Context, time.Time) (int, error)       
 func (benchStore) Suspects(context.Context, time.Time) ([]store.Suspect, error) { return nil, nil }
 
 func benchmarkMessage(b *testing.B, ordering pipeline.Ordering, l *messagelog.Log, j *journal.Journal) {
-	bench := &benchBroker{fake: newFake(), n: b.N, confirm: make(chan chan struct{}, 1024), done: make(chan struct{})}
+	bench := &benchBroker{fake: newFake(), n: b.N, confirm: make(chan pipeline.Confirmer, 1024), done: make(chan struct{})}
 	e, err := New(Options{
 		Pipeline: pipeline.Pipeline{
 			ShutdownTimeout: time.Minute, Brokers: map[string]pipeline.Broker{"main": {Name: "main"}},
@@ -97,23 +97,21 @@ func benchmarkMessage(b *testing.B, ordering pipeline.Ordering, l *messagelog.Lo
 type benchBroker struct {
 	*fake
 	n       int
-	confirm chan chan struct{}
+	confirm chan pipeline.Confirmer
 	done    chan struct{} // closed when all n are acknowledged
 }
 
 func (f *benchBroker) Publisher() message.Publisher             { return f }
 func (f *benchBroker) Source(broker.Subscription) broker.Source { return f }
 
-func (f *benchBroker) Publish(_ string, msgs ...*message.Message) error {
-	confirmed := make(chan struct{})
-	f.confirm <- confirmed
-	_, err := pipeline.Await(msgs[0].Context(), confirmed)
-	return err
+func (f *benchBroker) Start(_ string, _ *message.Message, to pipeline.Confirmer, _ int) bool {
+	f.confirm <- to
+	return true
 }
 
 func (f *benchBroker) confirmAll() {
 	for c := range f.confirm {
-		close(c)
+		c.Confirmed(0, nil)
 	}
 }
 

@@ -63,7 +63,8 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 		// Outside of retry: an output that cannot be published now is held with
 		// its bytes as they are, and the kind, whose effects are done, does not
 		// run again for it.
-		middleware.Publish{Handler: h.Name, Topics: h.To, Send: send, Holder: holder}.Middleware,
+		// Whoever stands outside of it may be told of its end later, see Then.
+		middleware.Publish{Handler: h.Name, Topics: h.To, Send: send, Holder: holder, Flights: e.flights}.Middleware,
 		// Outside of retry: one reservation for all runs. Inside of publish, which
 		// writes the receipt with the outputs that it sends.
 		e.receipts.around(r, holder),

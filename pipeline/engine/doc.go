@@ -5,7 +5,8 @@
 // kind's function at its heart. Routes are consumer handlers of the router:
 // publishing happens inside the chain. The router takes messages in bundles
 // (broker.Subscriber.Bundles), which workers run through the chain
-// (workers.go).
+// (workers.go). Where its outcome is known only when its outputs are confirmed, a
+// message has left its worker by then (middleware.Flights).
 //
 // # Start
 //

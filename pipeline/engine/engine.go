@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/waybill-dev/waybill/middleware"
 	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/pipeline/broker"
 	"github.com/waybill-dev/waybill/pipeline/journal"
@@ -49,6 +50,7 @@ type Engine struct {
 	starts   sync.WaitGroup // routes that are being started: over before a stop drains them
 	tasks    sync.WaitGroup
 	workers  *workers
+	flights  *middleware.Flights
 	receipts *receipts
 	failed   chan error // a fault that no waiting mends; holds one
 
@@ -65,7 +67,7 @@ type flag struct {
 func (f *flag) raise() { f.once.Do(func() { close(f.ch) }) }
 
 // New makes the handlers. An error names the handler and what its kind said;
-// nothing was started then.
+// nothing runs then.
 func New(opts Options) (*Engine, error) {
 	router, err := message.NewRouter(message.RouterConfig{
 		// The drain before has bounded the wait; what still runs then ignores
@@ -82,6 +84,7 @@ func New(opts Options) (*Engine, error) {
 		workers:  &workers{},
 		receipts: &receipts{store: opts.Store, keep: opts.Pipeline.Store.Receipts, owner: opts.Pipeline.Instance, log: opts.Log},
 	}
+	e.flights = middleware.NewFlights(e.starter())
 	e.life, e.giveUp = context.WithCancel(context.Background())
 	e.metrics = newMetrics(e, opts.Metrics)
 	for name := range opts.Brokers {
@@ -253,6 +256,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 // close lets the kinds free what they hold, and forgets the metrics.
 func (e *Engine) close() {
 	e.giveUp()
+	e.flights.Stop()
 	for _, r := range e.routes {
 		r.close()
 	}

@@ -57,6 +57,16 @@ func (f *fake) Publish(topic string, msgs ...*message.Message) error {
 	return nil
 }
 
+// Start tells at once, from another goroutine. What Publish would refuse it does
+// not begin.
+func (f *fake) Start(topic string, msg *message.Message, to pipeline.Confirmer, number int) bool {
+	if f.Publish(topic, msg) != nil {
+		return false
+	}
+	go to.Confirmed(number, nil)
+	return true
+}
+
 func (f *fake) on(topic string) []*message.Message {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -137,13 +137,30 @@ func (r *route) add(router *message.Router, name string, from message.Subscriber
 }
 
 // settle runs the message and acknowledges it, or gives it back to its
-// subscription. One that the subscription has let go of while it was on its way
-// does not begin: it may run elsewhere by now.
-func (r *route) settle(msg *message.Message) {
+// subscription, and counts it off: at once, or when its outcome is known. One
+// that the subscription has let go of while it was on its way does not begin: it
+// may run elsewhere by now.
+func (r *route) settle(msg *message.Message, done *sync.WaitGroup) {
 	if msg.Context().Err() != nil {
+		done.Done()
 		return
 	}
 	_, err := r.chain(msg)
+	outcome := pipeline.OutcomeOf(msg.Context())
+	later := outcome.Deferred()
+	if later == nil || err != nil {
+		r.settled(msg, err)
+		done.Done()
+		return
+	}
+	later.Begin(func(err error) {
+		r.settled(msg, outcome.Conclude(err))
+		done.Done()
+	})
+}
+
+// settled settles a message that its chain is done with.
+func (r *route) settled(msg *message.Message, err error) {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		r.log.Error("message is given back: "+err.Error(), "message", msg.UUID)
 	}

@@ -20,13 +20,7 @@ import (
 // store commits when all have.
 func (e *Engine) sender() middleware.Send {
 	return func(ctx context.Context, in *message.Message, out []middleware.Output, writes []pipeline.Write) ([]error, error) {
-		for _, o := range out {
-			name := pipeline.OutputOf(o.Message)
-			o.Message.SetContext(ctx) // the kind's own may have ended with its timeout
-			if name != "" {
-				pipeline.SetOutput(o.Message, name)
-			}
-		}
+		within(ctx, out)
 		if c := e.committer(in, out, writes); c != nil {
 			return commit(ctx, c, in, out, writes)
 		}
@@ -39,6 +33,51 @@ func (e *Engine) sender() middleware.Send {
 		}
 		return each, e.opts.Store.Do(ctx, writes...)
 	}
+}
+
+// within gives outputs the context of a try: the kind's own may have ended with
+// its timeout.
+func within(ctx context.Context, out []middleware.Output) {
+	for _, o := range out {
+		name := pipeline.OutputOf(o.Message)
+		o.Message.SetContext(ctx)
+		if name != "" {
+			pipeline.SetOutput(o.Message, name)
+		}
+	}
+}
+
+// errNotBegun is of an output that could not be begun beside others.
+var errNotBegun = errors.New("not begun")
+
+// starter returns how routes begin to publish, as sender does, what needs no
+// write of the store. A lease is such a write, so no message with one comes here.
+func (e *Engine) starter() middleware.Start {
+	return func(ctx context.Context, in *message.Message, out []middleware.Output, to pipeline.Confirmer) bool {
+		within(ctx, out)
+		if c := e.committer(in, out, nil); c != nil {
+			return c.StartCommit(ctx, in, outgoing(out), to)
+		}
+		for i, o := range out {
+			b := e.opts.Brokers[e.opts.Pipeline.Topics[o.Topic].Broker]
+			switch {
+			case b.Start(o.Topic, o.Message, to, i):
+			case i == 0:
+				return false
+			default:
+				to.Confirmed(i, errNotBegun)
+			}
+		}
+		return true
+	}
+}
+
+func outgoing(out []middleware.Output) []broker.Outgoing {
+	outgoing := make([]broker.Outgoing, len(out))
+	for i, o := range out {
+		outgoing[i] = broker.Outgoing{Topic: o.Topic, Message: o.Message}
+	}
+	return outgoing
 }
 
 // stillOurs makes the lease of a delayed message last before something is
@@ -84,12 +123,8 @@ func (e *Engine) allOn(name string, out []middleware.Output) bool {
 // commit publishes out, settles in and makes the writes, together or not at
 // all.
 func commit(ctx context.Context, c broker.Committer, in *message.Message, out []middleware.Output, writes []pipeline.Write) ([]error, error) {
-	outgoing := make([]broker.Outgoing, len(out))
-	for i, o := range out {
-		outgoing[i] = broker.Outgoing{Topic: o.Topic, Message: o.Message}
-	}
 	each := make([]error, len(out))
-	err := c.Commit(ctx, in, outgoing, writes...)
+	err := c.Commit(ctx, in, outgoing(out), writes...)
 	if err == nil {
 		return each, nil
 	}

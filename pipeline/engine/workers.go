@@ -9,49 +9,66 @@ import (
 
 // workers runs messages through their chains on goroutines that stay: the stack
 // of a new one grows under the chain, and copying it was a third of what the
-// engine costs a message (BenchmarkMessage). There are as many as ran at once;
-// the windows bound that.
+// engine costs a message (BenchmarkMessage). They share a queue, and who takes
+// from it wakes another while more waits, one at a time: so messages that do not
+// wait for anything run one behind the other on as many as there are processors,
+// in the order in which they came, and those that wait hold up none. There are
+// as many as ran at once; the windows bound that.
 type workers struct {
 	mu     sync.Mutex
-	idle   []chan task // of each that has nothing to do; the last has run last
+	queue  []task // what waits, from head on
+	head   int
+	idle   []chan struct{} // of each that has nothing to do; the last has run last
+	waking bool            // one was woken and has not taken anything yet
 	closed bool
 }
 
 // task is a message of a bundle.
 type task struct {
-	run  func(*message.Message)
+	run  func(msg *message.Message, done *sync.WaitGroup)
 	msg  *message.Message
-	done *sync.WaitGroup
+	done *sync.WaitGroup // of its bundle
 }
 
-// do runs messages through run, which settles them, and returns when all are
-// done. It takes them out of msgs: whoever has the bundle until then would keep
-// in memory what in_flight_bytes counts no longer.
-func (w *workers) do(run func(*message.Message), msgs []*message.Message) {
+// do runs messages through run, which settles them, maybe later, and counts each
+// off then, and returns when all are. It takes them out of msgs: whoever has the
+// bundle until then would keep in memory what in_flight_bytes counts no longer.
+func (w *workers) do(run func(*message.Message, *sync.WaitGroup), msgs []*message.Message) {
 	var done sync.WaitGroup
 	done.Add(len(msgs))
-	for i, msg := range msgs {
-		msgs[i] = nil
-		t := task{run, msg, &done}
-		if idle := w.take(); idle != nil {
-			idle <- t
-		} else {
-			go w.work(t)
-		}
-	}
+	w.put(run, msgs, &done)
 	done.Wait()
 }
 
-// take returns a worker that is idle, or nil.
-func (w *workers) take() (idle chan<- task) {
+func (w *workers) put(run func(*message.Message, *sync.WaitGroup), msgs []*message.Message, done *sync.WaitGroup) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.head > 0 && len(w.queue)+len(msgs) > cap(w.queue) {
+		n := copy(w.queue, w.queue[w.head:])
+		clear(w.queue[n:])
+		w.queue, w.head = w.queue[:n], 0
+	}
+	for i, msg := range msgs {
+		w.queue = append(w.queue, task{run, msg, done})
+		msgs[i] = nil
+	}
+	w.wake()
+}
+
+// wake has another worker take what waits, unless one is about to.
+func (w *workers) wake() {
+	if w.waking || w.head == len(w.queue) {
+		return
+	}
+	w.waking = true
 	last := len(w.idle) - 1
 	if last < 0 {
-		return nil
+		go w.work()
+		return
 	}
-	idle, w.idle = w.idle[last], w.idle[:last]
-	return idle
+	idle := w.idle[last]
+	w.idle = w.idle[:last]
+	idle <- struct{}{} // holds one
 }
 
 // ballastSize is how much of its stack a worker uses while it rests. The
@@ -61,26 +78,50 @@ func (w *workers) take() (idle chan<- task) {
 const ballastSize = 3300
 
 // work does one task after the other until the workers are closed.
-func (w *workers) work(t task) {
-	next := make(chan task, 1)
+func (w *workers) work() {
+	woken := make(chan struct{}, 1)
 	var ballast [ballastSize]byte
 	defer runtime.KeepAlive(&ballast)
-	for more := true; more; {
-		t.run(t.msg)
-		t.done.Done()
-		if !w.rest(next) {
+	for isWoken := true; isWoken; _, isWoken = <-woken {
+		w.awake()
+		for t, ok := w.take(); ok; t, ok = w.take() {
+			t.run(t.msg, t.done)
+		}
+		if !w.rest(woken) {
 			return
 		}
-		t, more = <-next
 	}
 }
 
+// awake says that the one that was woken is about to take something.
+func (w *workers) awake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waking = false
+}
+
+// take takes the next task off the queue.
+func (w *workers) take() (t task, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.head == len(w.queue) {
+		return t, false
+	}
+	t, w.queue[w.head] = w.queue[w.head], task{}
+	if w.head++; w.head == len(w.queue) {
+		w.queue, w.head = w.queue[:0], 0
+	}
+	w.wake()
+	return t, true
+}
+
 // rest makes a worker one that is idle. False: no more work comes.
-func (w *workers) rest(next chan task) bool {
+func (w *workers) rest(woken chan struct{}) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.idle = append(w.idle, next)
+		w.idle = append(w.idle, woken)
+		w.wake() // something may have come in between
 	}
 	return !w.closed
 }

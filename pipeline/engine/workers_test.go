@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 	"weak"
@@ -22,7 +23,8 @@ func TestWorkers(t *testing.T) {
 	slow, ran, done := make(chan struct{}), make(chan string), make(chan struct{})
 	go func() {
 		defer close(done)
-		w.do(func(msg *message.Message) {
+		w.do(func(msg *message.Message, done *sync.WaitGroup) {
+			defer done.Done()
 			if msg.UUID == "slow" {
 				<-slow
 			}
@@ -51,14 +53,17 @@ func TestRoute_settle(t *testing.T) {
 		ran += msg.UUID
 		return nil, errors.New("broken")
 	}
-	r.settle(message.NewMessageWithContext(t.Context(), "bad", nil))
+	var done sync.WaitGroup
+	done.Add(2)
+	r.settle(message.NewMessageWithContext(t.Context(), "bad", nil), &done)
 	require.Equal(t, "bad", ran)
 	require.Contains(t, log.String(), `level=ERROR msg="message is given back: broken" handler=work message=bad`)
 
 	over, end := context.WithCancel(t.Context())
 	end()
-	r.settle(message.NewMessageWithContext(over, "late", nil))
+	r.settle(message.NewMessageWithContext(over, "late", nil), &done)
 	require.Equal(t, "bad", ran)
+	done.Wait()
 }
 
 // TestWorkersLetGo: the router has a bundle until all of it is done, and
@@ -72,7 +77,8 @@ func TestWorkersLetGo(t *testing.T) {
 
 	slow := make(chan struct{})
 	defer close(slow)
-	go w.do(func(msg *message.Message) {
+	go w.do(func(msg *message.Message, done *sync.WaitGroup) {
+		defer done.Done()
 		if msg.UUID == "slow" {
 			<-slow
 		}

@@ -197,6 +197,13 @@ func (f *File) Write(ctx context.Context, fn func(tx *Tx) error) error {
 	return f.writer.write(ctx, fn)
 }
 
+// Start begins a Write that nobody waits for, and returns. told is called with
+// its end, by the goroutine that writes, so it must return at once. False: it was
+// not begun, as others wait or the file is closed.
+func (f *File) Start(fn func(tx *Tx) error, told func(error)) bool {
+	return f.writer.start(fn, told)
+}
+
 // Close lets go of the file; the last Close waits for writes under way and
 // closes it.
 func (f *File) Close() error {

@@ -45,7 +45,16 @@ type request struct {
 	fn    func(*Tx) error
 	state atomic.Int32
 	err   error
-	done  chan struct{}
+	done  chan struct{} // nil: told is
+	told  func(error)
+}
+
+func (r *request) end() {
+	if r.done != nil {
+		close(r.done)
+		return
+	}
+	r.told(r.err)
 }
 
 const (
@@ -102,6 +111,20 @@ func (w *writer) write(ctx context.Context, fn func(*Tx) error) error {
 	}
 }
 
+func (w *writer) start(fn func(*Tx) error, told func(error)) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return false
+	}
+	select {
+	case w.queue <- &request{fn: fn, told: told}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (w *writer) enqueue(ctx context.Context, r *request) error {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -133,7 +156,7 @@ func (w *writer) run() {
 			}
 			batch = w.transact(first, batch[:0])
 			for i, r := range batch {
-				close(r.done)
+				r.end()
 				batch[i] = nil
 			}
 		}

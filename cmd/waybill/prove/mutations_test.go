@@ -24,10 +24,24 @@ type mutation struct {
 
 var mutations = []mutation{
 	{
-		"AckBeforePublish", "middleware/publish.go",
-		"return nil, p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out, writes)\n\t\t})",
-		"go p.Holder.Until(msg, \"publish\", func(ctx context.Context) error {\n\t\t\treturn p.send(ctx, msg, &out, writes)\n\t\t})\n\t\treturn nil, nil",
+		"AckBeforePublish", "pipeline/engine/route.go",
+		"later.Begin(func(err error) {", "r.settled(msg, outcome.Conclude(nil))\n\tlater.Begin(func(err error) {",
 		"./cmd/waybill/prove", "^TestSIGKILL$/^rabbitmq$",
+	},
+	{
+		"AckAfterTheFirstConfirm", "middleware/flights.go",
+		"f.heard == len(f.out) {", "f.heard >= 1 {",
+		"./middleware", "^TestFlights$/^a_message_ends",
+	},
+	{
+		"OneStuckHoldsUpAll", "pipeline/broker/rabbitbroker/follow.go",
+		"sweep.set(first != nil, sweepEvery)", "sweep.set(false, sweepEvery)",
+		"./pipeline/broker/rabbitbroker", "^TestStart_OneStuckHoldsUpNobody$",
+	},
+	{
+		"HandedOverWithGaps", "pipeline/broker/embedbroker/fresh.go",
+		" || last >= 0 && f.coming[last].pos != pos-1 {", " || last < -1 {",
+		"./pipeline/broker/embedbroker", "^TestFresh$",
 	},
 	{
 		"NoMandatory", "pipeline/broker/rabbitbroker/confirmer.go",
@@ -41,7 +55,7 @@ var mutations = []mutation{
 	},
 	{
 		"NackLoop", "middleware/settle.go",
-		"err = s.settle(msg, outcome, err)", "return nil, err",
+		"err = s.settle(msg, outcome, err)", "return err",
 		"./middleware", "^TestSettle$/^0-12",
 	},
 	{

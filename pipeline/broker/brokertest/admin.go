@@ -240,7 +240,26 @@ func inspectCounts(f *fixture) {
 
 // commitIsOneStep: where the broker can, a message's outputs and its ack are
 // one: both after Commit, neither after a Commit that failed.
-func commitIsOneStep(f *fixture) {
+func commitIsOneStep(commit commitFunc) func(*fixture) {
+	return func(f *fixture) { committed(f, commit) }
+}
+
+// commitFunc is one of the ways to commit.
+type commitFunc func(ctx context.Context, c broker.Committer, in *message.Message, out []broker.Outgoing) error
+
+func commit(ctx context.Context, c broker.Committer, in *message.Message, out []broker.Outgoing) error {
+	return c.Commit(ctx, in, out)
+}
+
+func startCommit(ctx context.Context, c broker.Committer, in *message.Message, out []broker.Outgoing) error {
+	told := newTold(len(out))
+	if !c.StartCommit(ctx, in, out, told) {
+		return c.Commit(ctx, in, out)
+	}
+	return errors.Join(told.wait()...)
+}
+
+func committed(f *fixture, commit commitFunc) {
 	b, sub := f.ready(ordered(pipeline.OrderingNone, 16))
 	committer, ok := b.(broker.Committer)
 	if !ok {
@@ -259,7 +278,7 @@ func commitIsOneStep(f *fixture) {
 		if msg.UUID == msgs[4].UUID {
 			outgoing[1].Topic = f.prefix + "-unknown"
 		}
-		errs <- committer.Commit(context.WithoutCancel(msg.Context()), msg, outgoing)
+		errs <- commit(context.WithoutCancel(msg.Context()), committer, msg, outgoing)
 		return leaving(msg) // no ack: Commit must have done it
 	})
 	failed := 0

@@ -41,6 +41,8 @@ func TestDefects(t *testing.T) {
 		{"LosesUnroutable", defects{losesUnroutable: true}, "UnknownTopicIsAnError"},
 		{"OneErrorForAll", defects{oneErrorForAll: true}, "TooLargeIsAnErrorOfItsOwn"},
 		{"ConfirmsEarly", defects{confirmsEarly: true}, "ConfirmedIsDurable"},
+		{"ConfirmsEarlyWhatWasStarted", defects{confirmsEarly: true}, "StartedIsToldOnce"},
+		{"TellsTwice", defects{tellsTwice: true}, "StartedIsToldOnce"},
 		{"DropsEmpty", defects{dropsEmpty: true}, "MessagesArriveAsSent"},
 		{"UnstableIDs", defects{unstableIDs: true}, "ForeignMessagesHaveStableIDs"},
 		{"IgnoresDeadline", defects{ignoresDeadline: true}, "ExpiredContextIsATimeout"},
@@ -52,6 +54,7 @@ func TestDefects(t *testing.T) {
 		{"MakesOnVerify", defects{makesOnVerify: true}, "VerifyFindsWhatIsMissing"},
 		{"Miscounts", defects{miscounts: true}, "InspectCounts"},
 		{"HalfCommits", defects{halfCommits: true}, "CommitIsOneStep"},
+		{"HalfCommitsWhatWasStarted", defects{halfCommits: true}, "StartedCommitIsOneStep"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

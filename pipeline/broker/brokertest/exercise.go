@@ -58,6 +58,8 @@ func guarantees(h Harness) []guarantee {
 		{"TooLargeIsAnErrorOfItsOwn", tooLargeIsAnErrorOfItsOwn},
 		{"ExpiredContextIsATimeout", expiredContextIsATimeout},
 		{"CloseWhilePublishing", closeWhilePublishing},
+		{"StartedIsToldOnce", startedIsToldOnce},
+		{"CloseTellsWhatWasStarted", closeTellsWhatWasStarted},
 		// administer
 		{"ProvisionIsIdempotent", provisionIsIdempotent},
 		{"VerifyFindsWhatIsMissing", verifyFindsWhatIsMissing},
@@ -65,7 +67,8 @@ func guarantees(h Harness) []guarantee {
 		{"TailNewestDisturbsNobody", tailNewestDisturbsNobody},
 		{"TailOldestShowsWhatIsThere", tailOldestShowsWhatIsThere},
 		{"InspectCounts", inspectCounts},
-		{"CommitIsOneStep", commitIsOneStep},
+		{"CommitIsOneStep", commitIsOneStep(commit)},
+		{"StartedCommitIsOneStep", commitIsOneStep(startCommit)},
 	}
 	add := func(applies bool, name string, run func(*fixture)) {
 		if applies {

@@ -33,6 +33,7 @@ type defects struct {
 	losesUnroutable bool // reports success for a topic that is not there
 	oneErrorForAll  bool // fails a whole batch for one bad message
 	confirmsEarly   bool // confirms what it has not stored, and forgets it at close
+	tellsTwice      bool // tells twice what became of a message
 	dropsEmpty      bool // loses metadata without a value
 	unstableIDs     bool // makes up another id at each delivery
 	ignoresDeadline bool // publishes though the message's context is over
@@ -280,6 +281,30 @@ func (p memPublisher) Publish(topic string, msgs ...*message.Message) error {
 		}
 	})
 	return broker.PublishFailed(errs)
+}
+
+// Start tells at once: nothing here takes time.
+func (b *memBroker) Start(topic string, msg *message.Message, to pipeline.Confirmer, number int) bool {
+	if b.s.confirmsEarly && number%10 == 9 {
+		to.Confirmed(number, nil)
+		return true
+	}
+	err := memPublisher{b}.Publish(topic, msg)
+	if err == nil {
+		to.Confirmed(number, nil)
+	}
+	if err == nil && b.s.tellsTwice && number == 7 {
+		to.Confirmed(number, nil)
+	}
+	return err == nil
+}
+
+func (b *memBroker) StartCommit(ctx context.Context, in *message.Message, out []broker.Outgoing, to pipeline.Confirmer) bool {
+	err := b.Commit(ctx, in, out)
+	for i := range out {
+		to.Confirmed(i, err)
+	}
+	return true
 }
 
 func (b *memBroker) Home() string { return "" }

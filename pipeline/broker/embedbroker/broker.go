@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -23,6 +24,8 @@ type embedBroker struct {
 	opts broker.Options
 	log  *log
 	once func() error // closes
+
+	closed atomic.Bool // others may have the file open still
 }
 
 var (
@@ -41,7 +44,10 @@ func Open(cfg pipeline.Broker, opts broker.Options) (broker.Broker, error) {
 }
 
 // Close implements broker.Broker.
-func (b *embedBroker) Close() error { return b.once() }
+func (b *embedBroker) Close() error {
+	b.closed.Store(true)
+	return b.once()
+}
 
 // Source implements broker.Broker.
 func (b *embedBroker) Source(sub broker.Subscription) broker.Source {
@@ -91,6 +97,19 @@ func earliest(msgs []*message.Message) context.Context {
 	return ctx
 }
 
+// Start implements broker.Broker.
+func (b *embedBroker) Start(topic string, msg *message.Message, to pipeline.Confirmer, number int) bool {
+	if b.refuse(topic, msg) != nil {
+		return false
+	}
+	t, err := b.log.topic(msg.Context(), topic)
+	if err != nil {
+		return false
+	}
+	return b.log.start(func(tx *sqlitefile.Tx) error { return t.append(tx, msg) },
+		func(err error) { to.Confirmed(number, writeError(err)) })
+}
+
 func (b *embedBroker) append(ctx context.Context, topic string, msgs []*message.Message) error {
 	t, err := b.log.topic(ctx, topic)
 	if err == nil {
@@ -112,6 +131,9 @@ func writeError(err error) error {
 
 // refuse returns why a message cannot be published, or nil.
 func (b *embedBroker) refuse(name string, msg *message.Message) error {
+	if b.closed.Load() {
+		return pipeline.WithReason(sqlitefile.ErrClosed, pipeline.ReasonUnavailable)
+	}
 	topic, ok := b.opts.Topic(name)
 	if !ok {
 		return pipeline.WithReason(pipeline.Permanent(fmt.Errorf("topic %q is not in the config: add it under `topics:` there", name)), pipeline.ReasonUnroutable)
@@ -139,37 +161,68 @@ func (b *embedBroker) Home() string { return b.log.file.Path() }
 
 // Commit implements broker.Committer.
 func (b *embedBroker) Commit(ctx context.Context, in *message.Message, out []broker.Outgoing, writes ...pipeline.Write) error {
-	claim, pos := broker.ClaimOf(in)
-	var c *cursor // nil: a message of our own making
-	if claim != nil {
-		value, ok := b.log.claims.Load(claim)
-		if !ok {
-			return errEnded
-		}
-		c = value.(*cursor) //nolint:forcetypeassert // nothing else is stored
-	}
-	topics, err := b.destinations(ctx, out)
+	w, err := b.commit(ctx, in, out, writes)
 	if err != nil {
 		return err
 	}
-	return writeError(b.log.write(ctx, func(tx *sqlitefile.Tx) error {
-		if c != nil {
-			if marked, err := c.finish(tx, claim, pos); err != nil || marked == 0 {
-				return err // 0: a repeat of a commit that went through
-			}
+	return writeError(b.log.write(ctx, w.write))
+}
+
+// StartCommit implements broker.Committer.
+func (b *embedBroker) StartCommit(ctx context.Context, in *message.Message, out []broker.Outgoing, to pipeline.Confirmer) bool {
+	w, err := b.commit(ctx, in, out, nil)
+	if err != nil {
+		return false
+	}
+	return b.log.start(w.write, func(err error) {
+		err = writeError(err)
+		for i := range out {
+			to.Confirmed(i, err)
 		}
-		for _, write := range writes {
-			if err := write(tx); err != nil {
-				return err
-			}
+	})
+}
+
+// commit is a Commit on its way.
+type commit struct {
+	claim  *broker.Claim
+	pos    int64
+	cursor *cursor // nil: a message of our own making
+	out    []broker.Outgoing
+	topics []*topicLog // by output
+	writes []pipeline.Write
+}
+
+func (b *embedBroker) commit(ctx context.Context, in *message.Message, out []broker.Outgoing, writes []pipeline.Write) (*commit, error) {
+	w := &commit{out: out, writes: writes}
+	if w.claim, w.pos = broker.ClaimOf(in); w.claim != nil {
+		value, ok := b.log.claims.Load(w.claim)
+		if !ok {
+			return nil, errEnded
 		}
-		for i, o := range out {
-			if err := topics[i].append(tx, o.Message); err != nil {
-				return err
-			}
+		w.cursor = value.(*cursor) //nolint:forcetypeassert // nothing else is stored
+	}
+	var err error
+	w.topics, err = b.destinations(ctx, out)
+	return w, err
+}
+
+func (w *commit) write(tx *sqlitefile.Tx) error {
+	if w.cursor != nil {
+		if marked, err := w.cursor.finish(tx, w.claim, w.pos); err != nil || marked == 0 {
+			return err // 0: a repeat of a commit that went through
 		}
-		return nil
-	}))
+	}
+	for _, write := range w.writes {
+		if err := write(tx); err != nil {
+			return err
+		}
+	}
+	for i, o := range w.out {
+		if err := w.topics[i].append(tx, o.Message); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // destinations returns the log of each output's topic, or a PublishError if

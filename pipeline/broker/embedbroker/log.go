@@ -251,6 +251,14 @@ func (l *log) write(ctx context.Context, fn func(*sqlitefile.Tx) error) error {
 	return err
 }
 
+// start begins a write that nobody waits for, and notes how that goes.
+func (l *log) start(fn func(*sqlitefile.Tx) error, told func(error)) bool {
+	return l.file.Start(fn, func(err error) {
+		l.trouble.note(err)
+		told(err)
+	})
+}
+
 // turn returns the token of a subscription: who holds it reads.
 func (l *log) turn(name string) chan struct{} {
 	l.mu.Lock()

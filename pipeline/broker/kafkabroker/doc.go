@@ -25,10 +25,11 @@
 // # A message's way out
 //
 //	Publish ─► producer ─► stream ─► outlet (a partition's batches) ─► pipe ─► sarama ─► Kafka
-//	        ◄──────────────────────────── ticket (a record's result) ◄───────┘
+//	        ◄──────────────────────────── teller (of a record's result) ◄────┘
 //
 // Publish encodes all its messages, hands them to the stream, and waits for
-// each one's own result or deadline. The stream is an idempotent producer under
+// each one's own result or deadline. Start hands one over that nobody waits for.
+// The stream is an idempotent producer under
 // one identity of the cluster, with acks from all in-sync replicas; when it
 // can't go on, the next takes its place. A partition has one batch on its way at
 // a time and a broker one request, so that a stream keeps the order of a

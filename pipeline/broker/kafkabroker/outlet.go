@@ -37,7 +37,7 @@ func (o *outlet) calm() { o.since, o.tries, o.why = time.Time{}, 0, nil }
 // pack is a batch on its way.
 type pack struct {
 	records []*sarama.Record
-	tickets []ticket
+	tellers []teller
 	size    int       // bytes
 	begun   time.Time // of its first record
 	latest  time.Time // of its last
@@ -59,7 +59,7 @@ func (o *outlet) add(p parcel, now time.Time) {
 	p.record.OffsetDelta = int64(len(into.records))
 	p.record.TimestampDelta = max(0, now.Sub(into.begun))
 	into.records = append(into.records, p.record)
-	into.tickets = append(into.tickets, p.ticket)
+	into.tellers = append(into.tellers, p.teller)
 	into.size += p.size
 }
 

@@ -96,7 +96,7 @@ func (s *stream) limitLearning(t *outlets, since time.Time) {
 // drop fails what waits for a topic's partitions to be known.
 func (s *stream) drop(t *outlets, why error) {
 	for _, p := range t.waiting {
-		s.settle(&pack{tickets: []ticket{p.ticket}, size: p.size}, why)
+		s.settle(&pack{tellers: []teller{p.teller}, size: p.size}, why)
 	}
 	t.waiting = nil
 }

@@ -26,6 +26,9 @@ type ticket chan error
 
 var tickets = sync.Pool{New: func() any { return make(ticket, 1) }}
 
+// Confirmed implements pipeline.Confirmer.
+func (t ticket) Confirmed(_ int, err error) { t <- err }
+
 func newTicket() ticket { return tickets.Get().(ticket) }
 
 // done gives a ticket back whose result was taken. One that nobody waits for
@@ -51,7 +54,7 @@ func newProducer(ctx context.Context, b *Broker) *producer {
 }
 
 // send hands the record to the stream, waiting until there is one or one of the
-// contexts is done. The result comes by the record's ticket.
+// contexts is done. The result comes by the record's teller.
 func (p *producer) send(own, limit context.Context, topic string, record parcel) error {
 	for {
 		if err := cmp.Or(own.Err(), limit.Err()); err != nil {

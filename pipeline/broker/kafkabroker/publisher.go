@@ -73,6 +73,26 @@ func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
 	return batch.explain()
 }
 
+// Start implements broker.Broker.
+func (b *Broker) Start(topic string, msg *message.Message, to pipeline.Confirmer, number int) bool {
+	p := b.publisher
+	t, known := b.opts.Topic(topic)
+	if !known || t.MaxMessage > 0 && size(msg) > t.MaxMessage || msg.Context().Err() != nil {
+		return false
+	}
+	record := encode(t, msg)
+	bytes := recordSize(record)
+	if p.alone(topic, bytes) {
+		return false
+	}
+	s, _, _ := p.to.get()
+	if s == nil {
+		return false
+	}
+	taken, _ := s.put(topic, parcel{record: record, size: bytes, teller: teller{to, number}})
+	return taken
+}
+
 func allFailed(n int, err error) error {
 	errs := make([]error, n)
 	for i := range errs {
@@ -175,7 +195,7 @@ func (b *batch) send(s *sending) {
 	alone := b.p.alone(b.topic.Name, bytes)
 	s.shared = !alone
 	s.result = newTicket()
-	s.err = b.p.to.send(s.own, s.limit, b.topic.Name, parcel{record: record, size: bytes, alone: alone, ticket: s.result})
+	s.err = b.p.to.send(s.own, s.limit, b.topic.Name, parcel{record: record, size: bytes, alone: alone, teller: teller{s.result, 0}})
 }
 
 // again sends the messages that shared a batch that was too large once more,

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/waybill-dev/waybill/pipeline"
 )
 
 const (
@@ -54,7 +56,14 @@ type parcel struct {
 	record *sarama.Record
 	size   int
 	alone  bool // it shares no batch
-	ticket ticket
+	teller teller
+}
+
+// teller knows whom the result of a record is told. That calls nothing of a
+// stream.
+type teller struct {
+	to     pipeline.Confirmer
+	number int
 }
 
 // openStream asks the cluster for an identity.
@@ -75,7 +84,7 @@ func openStream(l *link) (*stream, error) {
 	return s, nil
 }
 
-// put takes a record, whose result comes by its ticket. False: the stream takes
+// put takes a record, whose result its teller is told. False: the stream takes
 // no more, or none before room is closed, which is nil otherwise. It does not
 // block.
 func (s *stream) put(topic string, p parcel) (taken bool, room <-chan struct{}) {
@@ -172,10 +181,10 @@ func (s *stream) settleAll(o *outlet, err error) {
 
 // settle gives the result of all that is in a pack.
 func (s *stream) settle(p *pack, err error) {
-	for _, t := range p.tickets {
-		t <- err
+	for _, t := range p.tellers {
+		t.to.Confirmed(t.number, err)
 	}
-	s.left -= len(p.tickets)
+	s.left -= len(p.tellers)
 	s.held -= p.size
 	if s.room != nil && s.held < heldBytes {
 		close(s.room)

@@ -301,7 +301,7 @@ func TestStream_Full(t *testing.T) {
 		topics: map[string]*outlets{"orders": {topic: "orders", learning: time.Now()}}, idle: make(chan struct{}), broken: make(chan struct{}),
 	}
 	put := func(size int) (bool, <-chan struct{}) {
-		return s.put("orders", parcel{record: &sarama.Record{}, size: size, ticket: newTicket()})
+		return s.put("orders", parcel{record: &sarama.Record{}, size: size, teller: teller{newTicket(), 0}})
 	}
 	taken, _ := put(heldBytes)
 	require.True(t, taken, "one that is larger than all passes alone")
@@ -377,7 +377,9 @@ func (b *Broker) recordsOf(topic string, partitions int32) (n int64, err error) 
 
 func TestOutlet_Batches(t *testing.T) {
 	t.Parallel()
-	record := func(size int, alone bool) parcel { return parcel{&sarama.Record{}, size, alone, newTicket()} }
+	record := func(size int, alone bool) parcel {
+		return parcel{&sarama.Record{}, size, alone, teller{newTicket(), 0}}
+	}
 	o := &outlet{pipe: &pipe{}}
 	now := time.Now()
 	for _, p := range []parcel{record(10, false), record(10, false), record(batchLimit-batchOverhead-10, false), record(5, true), record(5, false)} {

@@ -40,6 +40,8 @@ type confirmer struct {
 	mu       sync.Mutex
 	returns  chan amqp.Return
 	returned map[place][]string // what the broker said to messages that it could not route
+
+	sent sent // for whose confirms nobody waits
 }
 
 // place identifies a message in flight, as far as its basic.return does.
@@ -55,7 +57,7 @@ func newConfirmer(p *publisher, conn *amqp.Connection) (*confirmer, error) {
 		_ = ch.Close()
 		return nil, classed(fmt.Errorf("confirm mode: %w", err))
 	}
-	return &confirmer{
+	c := &confirmer{
 		p: p, ch: ch, frameMax: conn.Config.FrameSize,
 		room:   semaphore.NewWeighted(roomBytes),
 		closed: ch.NotifyClose(make(chan *amqp.Error, 1)),
@@ -64,7 +66,13 @@ func newConfirmer(p *publisher, conn *amqp.Connection) (*confirmer, error) {
 		// listener does not take within 5 s.
 		returns:  ch.NotifyReturn(make(chan amqp.Return, maxFlight)),
 		returned: make(map[place][]string),
-	}, nil
+		sent:     sent{woken: make(chan struct{}, 1)},
+	}
+	if !p.link.spawn(c.follow) {
+		_ = ch.Close()
+		return nil, errClosed
+	}
+	return c, nil
 }
 
 // watch waits for the channel's end and returns why it ended.

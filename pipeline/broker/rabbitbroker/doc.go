@@ -37,14 +37,15 @@
 // on it, which is a broker.Claim with delivery tags as positions. decode makes
 // a message of every delivery: there is none that it refuses. The acker
 // acknowledges the finished prefix with one frame, and what is finished above
-// it one by one once the head turns out to be slow. Nothing is ever returned
+// it one by one once the head turns out to be slow, or others could not run for
+// it. Nothing is ever returned
 // by nack or reject: messages go back only because their channel closes.
 //
 // # A message's way out
 //
 // The publishing link has a connection of its own, made with the first
 // Publish. All callers share one channel in confirm mode. Each encodes, writes
-// and waits for its own confirm; nothing serialises them but memory, because
+// and waits for its own confirm, or has it told (follow.go); nothing serialises them but memory, because
 // bufferedConn takes the bytes and sends them from one goroutine, many
 // messages in one system call. A message whose channel was lost is sent again
 // with the same id until its context ends.

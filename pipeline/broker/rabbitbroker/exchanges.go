@@ -46,9 +46,15 @@ func newExchanges(b *Broker) *exchanges {
 	return &exchanges{b: b, checks: make(map[string]*lookup), refused: make(map[string]refusal)}
 }
 
+// isKnown reports whether the exchange was there when that was looked at.
+func (e *exchanges) isKnown(name string) bool {
+	_, known := e.known.Load(name)
+	return known
+}
+
 // check returns nil if the exchange is there as far as is known.
 func (e *exchanges) check(ctx context.Context, name string) error {
-	if _, ok := e.known.Load(name); ok {
+	if e.isKnown(name) {
 		return nil
 	}
 	if err := e.refusal(name); err != nil {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
@@ -18,10 +16,16 @@ type job struct {
 	err  error // the outcome, once done
 
 	via     *confirmer // the channel of the latest try
-	confirm *amqp.DeferredConfirmation
+	confirm confirmation
 	sent    bool  // the broker may have it
 	refused bool  // the broker said no for now
 	why     error // why the latest try failed
+}
+
+// confirmation is what the broker says to a message; amqp091-go's.
+type confirmation interface {
+	Done() <-chan struct{} // closed when it has said something, or never will
+	Acked() bool
 }
 
 // id is the message's id.
