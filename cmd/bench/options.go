@@ -72,7 +72,7 @@ func parse(args []string, w io.Writer) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "how often each is run, in turn")
 	f.IntVar(&o.orders.Keys, "keys", 10_000, "keys that the orders are spread over")
 	f.IntVar(&o.orders.Size, "size", job.DefaultSize, "bytes of an order")
-	f.IntVar(&o.inFlight, "inflight", 512, "messages that a client has taken and not acknowledged; raw Kafka: of each partition")
+	f.IntVar(&o.inFlight, "inflight", 512, "messages that a client has taken and not acknowledged; on Kafka: of each partition")
 	f.IntVar(&o.concurrency, "concurrency", 64, "Waybill: handlers at a time")
 	f.StringVar(&o.ordering, "ordering", "key", "Waybill: key or none")
 	f.IntVar(&o.partitions, "partitions", 0, "Kafka: of the topics, instead of the variant's; RabbitMQ: Waybill's queues")

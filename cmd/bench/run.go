@@ -232,6 +232,6 @@ func (b *bencher) report(complete bool) error {
 // about says under what the figures came to be.
 func (b *bencher) about() string {
 	return fmt.Sprintf("%s, %s, %s/%s with %d cores for client and broker; %d rounds, %d keys, orders of %d bytes; Waybill: ordering %s, "+
-		"%d handlers at a time, %d in flight.", time.Now().Format("January 2006"), runtime.Version(), runtime.GOOS, runtime.GOARCH,
+		"%d handlers at a time, %d in flight (on Kafka: of each partition).", time.Now().Format("January 2006"), runtime.Version(), runtime.GOOS, runtime.GOARCH,
 		runtime.NumCPU(), b.rounds, b.orders.Keys, b.orders.Size, b.ordering, b.concurrency, b.inFlight)
 }

@@ -101,6 +101,7 @@ func (s *kafkaSite) make(ctx context.Context, l Layout) error {
 		return nil
 	}
 	topic := fmt.Sprintf(", partitions: %d", s.spec.Partitions)
+	l.InFlight *= s.spec.Partitions // as much as the bare client has
 	i, err := install(l, fmt.Sprintf("driver: kafka, url: %q", s.spec.URL), func(string) string { return topic }, s.spec.In, s.spec.Out)
 	if err != nil {
 		return err

@@ -71,6 +71,15 @@ type pipe struct {
 	partitions  int
 }
 
+// inFlight is what the benchmark has: the default, on Kafka for each partition.
+func (h pipe) inFlight(at place) int {
+	n := 8 * h.concurrency
+	if at.driver == pipeline.DriverKafka {
+		n *= h.partitions
+	}
+	return n
+}
+
 func newPlant(t *testing.T, at place, h pipe) *plant {
 	t.Helper()
 	id := strings.ReplaceAll(uuid.NewString()[:8], "-", "")
@@ -95,9 +104,10 @@ handlers:
     to: %s
     ordering: %s
     concurrency: %d
+    in_flight: %d
     throttle: {per_second: %d, burst: 64}
     with: %s
-`, p.data(), broker, p.in, h.partitions, p.out, h.partitions, h.kind, p.in, p.out, h.ordering, h.concurrency, h.perSecond, h.with)
+`, p.data(), broker, p.in, h.partitions, p.out, h.partitions, h.kind, p.in, p.out, h.ordering, h.concurrency, h.inFlight(at), h.perSecond, h.with)
 	require.NoError(t, os.WriteFile(p.config, []byte(text), 0o600))
 	t.Cleanup(func() { p.clear(t) })
 	return p
