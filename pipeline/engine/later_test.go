@@ -2,6 +2,7 @@ package engine
 
 import (
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -58,10 +59,11 @@ func TestLater(t *testing.T) {
 			r.send(string(rune('0' + i)))
 			to = append(to, <-s.begun)
 		}
-		r.workers.mu.Lock()
-		waiting := len(r.workers.idle)
-		r.workers.mu.Unlock()
-		require.Less(t, waiting, 16)
+		require.Eventually(t, func() bool { // a worker that waited for a confirm would not be idle
+			r.workers.mu.Lock()
+			defer r.workers.mu.Unlock()
+			return len(r.workers.idle) > 0
+		}, soon, time.Millisecond)
 		for _, one := range to {
 			one.Confirmed(0, nil)
 		}
