@@ -97,7 +97,10 @@ func (t *tailCommand) hint(a *access, name string) {
 func (t *tailCommand) verdict(interrupted, ctx context.Context, err error, shown int) error {
 	var coded *exitError
 	switch {
-	case errors.Is(err, errEnough), interrupted.Err() != nil:
+	case errors.Is(err, errEnough):
+		return nil
+	case interrupted.Err() != nil:
+		fmt.Fprintf(t.err, "stopped: %d messages shown\n", shown)
 		return nil
 	case errors.As(err, &coded):
 		return coded

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
@@ -199,51 +198,4 @@ func TestPartitions_KeysStay(t *testing.T) {
 		where[string(d.Body)] = d.ConsumerTag
 	}
 	require.Len(t, used, 3, "all partitions have some")
-}
-
-// TestTail_WhyNot: a tail that would disturb is refused with the reason.
-func TestTail_WhyNot(t *testing.T) {
-	t.Parallel()
-	f := setup(t)
-	ordered := f.sub(f.topic("ordered", nil), pipeline.OrderingKey, 1)
-	direct := f.topic("direct", func(t *pipeline.Topic) { t.Rabbit.Exchange, t.Rabbit.Queue = ptr(""), t.Name })
-	f.provision(ordered)
-	never := func(*message.Message) error { return nil }
-	err := f.b.Tail(f.ctx(), ordered.Topic, broker.TailOptions{Oldest: true}, never)
-	require.ErrorContains(t, err, "read in order")
-	err = f.b.Tail(f.ctx(), direct, broker.TailOptions{}, never)
-	require.ErrorContains(t, err, "straight to queue")
-	f.mustPublish(direct, text("m", "x"))
-	var seen []string
-	require.NoError(t, f.b.Tail(f.ctx(), direct, broker.TailOptions{Oldest: true}, func(msg *message.Message) error {
-		seen = append(seen, msg.UUID)
-		return nil
-	}))
-	require.Equal(t, []string{"m"}, seen)
-}
-
-// TestTail_OldestThenNew: nothing is missed or shown twice in between.
-func TestTail_OldestThenNew(t *testing.T) {
-	t.Parallel()
-	f := setup(t)
-	topic := f.topic("kept", nil)
-	f.provision()
-	f.mustPublish(topic, text("a", "x"), text("b", "x"))
-	var seen []string
-	err := f.b.Tail(f.ctx(), topic, broker.TailOptions{
-		Oldest: true, Follow: true,
-		Ready: func() { f.mustPublish(topic, text("c", "x")) },
-	}, func(msg *message.Message) error {
-		seen = append(seen, msg.UUID)
-		if msg.UUID == "c" {
-			f.mustPublish(topic, text("d", "x"))
-		}
-		if msg.UUID == "d" {
-			return errStop
-		}
-		return nil
-	})
-	require.ErrorIs(t, err, errStop)
-	require.Equal(t, []string{"a", "b", "c", "d"}, seen)
-	f.eventually(func() bool { return f.ready(topic.Name) == 4 }, "all go back")
 }
