@@ -39,8 +39,9 @@ func TestLater(t *testing.T) {
 		s := r.slow()
 		r.start(t)
 		r.send("one")
+		first := <-s.begun
 		r.send("two")
-		first, second := <-s.begun, <-s.begun
+		second := <-s.begun
 		require.Empty(t, r.fake.acked)
 		require.Equal(t, 2, r.State().Handlers[0].InFlight)
 		first.Confirmed(0, nil)
@@ -123,7 +124,7 @@ func (p panicking) Publisher() message.Publisher { return p }
 func (p panicking) Start(string, *message.Message, pipeline.Confirmer, int) bool { panic("broken") }
 
 func (p panicking) Publish(topic string, msgs ...*message.Message) error {
-	if topic == "out" {
+	if topic == "out" && len(msgs) > 0 {
 		panic("broken")
 	}
 	return p.fake.Publish(topic, msgs...)

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -13,13 +15,16 @@ import (
 // from it wakes another while more waits, one at a time: so messages that do not
 // wait for anything run one behind the other on as many as there are processors,
 // in the order in which they came, and those that wait hold up none. There are
-// as many as ran at once; the windows bound that.
+// as many as ran at once, which the windows bound; those that nothing needed
+// for a while end.
 type workers struct {
 	mu     sync.Mutex
 	queue  []task // what waits, from head on
 	head   int
 	idle   []chan struct{} // of each that has nothing to do; the last has run last
-	waking bool            // one was woken and has not taken anything yet
+	spare  int             // so many of them, from the first on, had nothing to do since
+	since  time.Time
+	waking bool // one was woken and has not taken anything yet
 	closed bool
 }
 
@@ -53,6 +58,25 @@ func (w *workers) put(run func(*message.Message, *sync.WaitGroup), msgs []*messa
 		msgs[i] = nil
 	}
 	w.wake()
+	w.dismiss()
+}
+
+// spareFor is how long a worker rests before it ends. Each has a stack that the
+// collector looks through, and a start, or a broker that was away, leaves as
+// many as there were messages in hand.
+const spareFor = time.Second
+
+// dismiss ends those that had nothing to do for a while, when work comes again.
+func (w *workers) dismiss() {
+	now := time.Now()
+	if now.Sub(w.since) < spareFor {
+		return
+	}
+	for _, idle := range w.idle[:w.spare] {
+		close(idle)
+	}
+	w.idle = slices.Delete(w.idle, 0, w.spare)
+	w.spare, w.since = len(w.idle), now
 }
 
 // wake has another worker take what waits, unless one is about to.
@@ -68,6 +92,7 @@ func (w *workers) wake() {
 	}
 	idle := w.idle[last]
 	w.idle = w.idle[:last]
+	w.spare = min(w.spare, last)
 	idle <- struct{}{} // holds one
 }
 

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
 
@@ -40,6 +41,42 @@ func TestWorkers(t *testing.T) {
 	close(slow)
 	require.Equal(t, "slow", <-ran)
 	<-done
+}
+
+// TestWorkersDismiss: of many workers that a burst needed, few stay.
+func TestWorkersDismiss(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &workers{}
+		defer w.close()
+		run := func(n int, held <-chan struct{}) {
+			w.do(func(_ *message.Message, done *sync.WaitGroup) {
+				defer done.Done()
+				<-held
+			}, make([]*message.Message, n))
+			synctest.Wait() // until they rest
+		}
+		resting := func() int {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return len(w.idle)
+		}
+		held := make(chan struct{})
+		time.AfterFunc(time.Millisecond, func() { close(held) })
+		run(100, held)
+		require.Equal(t, 100, resting(), "each waited on a worker of its own")
+		run(1, held)
+		require.Equal(t, 100, resting(), "they may be needed again soon")
+		for range 3 {
+			time.Sleep(spareFor) //nolint:forbidigo // in a bubble
+			run(1, held)
+		}
+		require.Equal(t, 1, resting())
+		held = make(chan struct{})
+		time.AfterFunc(time.Millisecond, func() { close(held) })
+		run(100, held)
+		require.Equal(t, 100, resting(), "and as many as are needed come again")
+	})
 }
 
 // TestRoute_settle: what the chain could not end is told; what the subscription
