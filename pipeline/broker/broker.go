@@ -27,8 +27,8 @@ type Broker interface {
 	// unavailable and timeout are worth another try. A message that reached
 	// no queue is never reported as published.
 	//
-	// Publish does not change the messages. Its Close is a no-op: Broker.Close
-	// closes it.
+	// Publish does not change the messages. With none it begins to connect, and
+	// waits for nothing. Its Close is a no-op: Broker.Close closes it.
 	Publisher() message.Publisher
 
 	// Start begins to publish a message, and returns. to is told once, under the

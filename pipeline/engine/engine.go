@@ -158,6 +158,7 @@ func (e *Engine) provision(name string) {
 	for {
 		err := e.opts.Brokers[name].Provision(e.life, topics, subs)
 		if err == nil {
+			e.connect(name)
 			e.ready[name].raise()
 			return
 		}
@@ -175,6 +176,19 @@ func (e *Engine) provision(name string) {
 		case <-time.After(pause):
 		case <-e.life.Done():
 			return
+		}
+	}
+}
+
+// connect has the publisher of a broker that outputs go to connect, before they
+// do: each message that found it away would wait on a goroutine of its own.
+func (e *Engine) connect(name string) {
+	for _, r := range e.routes {
+		for _, topic := range r.handler.To {
+			if e.opts.Pipeline.Topics[topic].Broker == name {
+				_ = e.opts.Brokers[name].Publisher().Publish(topic) // nothing can fail
+				return
+			}
 		}
 	}
 }

@@ -60,7 +60,9 @@ func (t *told) twice() (numbers []int) {
 func startedIsToldOnce(f *fixture) {
 	const total = 300
 	b, sub := f.ready()
-	f.publish(b, sub.Topic, f.message(sub.Topic, total, "")) // so that there is a connection
+	require.NoError(f, b.Publisher().Publish(sub.Topic.Name))
+	first := f.message(sub.Topic, total, "")
+	f.eventually(func() bool { return b.Start(sub.Topic.Name, first, newTold(1), 0) }, "to publish nothing connects")
 	t, begun := newTold(total), 0
 	for n, msg := range f.messages(sub.Topic, 0, total, 10) {
 		if b.Start(sub.Topic.Name, msg, t, n) {

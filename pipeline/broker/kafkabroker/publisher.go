@@ -56,6 +56,10 @@ func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
 		err := unroutable("publish to %q: the config has no such topic; add it under topics", topic)
 		return allFailed(len(msgs), err)
 	}
+	if len(msgs) == 0 {
+		_, _, _ = p.to.get()
+		return nil
+	}
 	batch := batch{p: p, topic: t, sendings: make([]sending, len(msgs))}
 	for i, msg := range msgs {
 		batch.sendings[i].msg = msg

@@ -49,7 +49,7 @@ func newExchanges(b *Broker) *exchanges {
 // isKnown reports whether the exchange was there when that was looked at.
 func (e *exchanges) isKnown(name string) bool {
 	_, known := e.known.Load(name)
-	return known
+	return known || name == amqp.DefaultExchange && e.refusal(name) == nil // that is always there
 }
 
 // check returns nil if the exchange is there as far as is known.
@@ -59,10 +59,6 @@ func (e *exchanges) check(ctx context.Context, name string) error {
 	}
 	if err := e.refusal(name); err != nil {
 		return err
-	}
-	if name == amqp.DefaultExchange { // always there
-		e.known.Store(name, true)
-		return nil
 	}
 	l := e.lookup(name)
 	select {
@@ -128,11 +124,12 @@ func (e *exchanges) refuse(name string, cause error) error {
 	return err
 }
 
-// allow forgets that an exchange was refused: it has just been made.
-func (e *exchanges) allow(name string) {
+// made says that an exchange is there.
+func (e *exchanges) made(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.refused, name)
+	e.known.Store(name, true)
 }
 
 // lost forgets what was known: the channel has ended with err. If that was

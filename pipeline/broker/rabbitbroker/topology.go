@@ -47,7 +47,7 @@ func (b *Broker) create(ctx context.Context, p plan) error {
 	}
 	b.log.Debug("declared", "topic", p.topic, "exchanges", len(p.exchanges), "queues", len(p.queues), "bindings", len(p.bindings))
 	for _, e := range p.exchanges {
-		b.publisher.exchanges.allow(e.name)
+		b.publisher.exchanges.made(e.name)
 	}
 	return nil
 }
