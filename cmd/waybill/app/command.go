@@ -43,11 +43,11 @@ func exit(code int, err error) error {
 	return &exitError{code, err}
 }
 
-// gcPercent is GOGC unless the environment has one. A collection looks through
-// the stacks of all that is in hand, however little garbage there is: fewer
-// save a sixth of the CPU on RabbitMQ, and cost 20 MB. Where memory is
+// gcPercent is GOGC unless the environment has one. What lives is little, a few
+// MB beside the payloads in hand, so that collections would come twenty times a
+// second: fewer save up to a tenth of the CPU and cost 20 MB. Where memory is
 // tight GOMEMLIMIT makes them more.
-const gcPercent = 175
+const gcPercent = 300
 
 // Main is a whole Waybill program: it runs the command line of this process
 // and returns the code to exit with.
