@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -84,6 +85,7 @@ func (p *publishCommand) run(ctx context.Context, topic string, files []string) 
 		return err
 	}
 	for _, file := range files {
+		p.hint(file)
 		for payload, err := range p.payloads(file) {
 			if err != nil {
 				return errors.Join(flush(), exit(exitFailure, fmt.Errorf("read %s: %w", file, err)))
@@ -101,6 +103,13 @@ func (p *publishCommand) run(ctx context.Context, topic string, files []string) 
 		}
 	}
 	return flush()
+}
+
+// hint is for who meant --lines.
+func (p *publishCommand) hint(file string) {
+	if ext := filepath.Ext(file); !p.lines && (ext == ".jsonl" || ext == ".ndjson") {
+		fmt.Fprintf(p.err, "%s is published as one message; with --lines each line is one\n", file)
+	}
 }
 
 func (p *publishCommand) metadata() (map[string]string, error) {
