@@ -152,6 +152,7 @@ type flight struct {
 	publish *Publish
 	msg     *message.Message
 	out     []Output
+	room    [1]Output      // for out
 	ctx     pipeline.Scope // of this try
 	done    func(error)
 

@@ -54,17 +54,21 @@ func (p Publish) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		if err != nil {
 			return nil, err
 		}
-		out, err := p.address(msg, produced)
+		outcome := pipeline.OutcomeOf(msg.Context())
+		if p.Flights != nil && outcome.Plain() && len(produced) > 0 {
+			f := &flight{publish: &p, msg: msg}
+			if f.out, err = p.address(msg, produced, f.room[:0]); err != nil {
+				return nil, err
+			}
+			outcome.Defer(f)
+			return nil, nil
+		}
+		out, err := p.address(msg, produced, nil)
 		if err != nil {
 			return nil, err
 		}
-		outcome := pipeline.OutcomeOf(msg.Context())
 		writes := outcome.Writes(pipeline.ResultOK) // of outputs as they go out, if they do
-		switch {
-		case len(out) == 0 && len(writes) == 0:
-			return nil, nil
-		case p.Flights != nil && outcome.Plain():
-			outcome.Defer(&flight{publish: &p, msg: msg, out: out})
+		if len(out) == 0 && len(writes) == 0 {
 			return nil, nil
 		}
 		return nil, p.hold(msg, out, writes, nil)
@@ -87,10 +91,10 @@ func (p *Publish) hold(in *message.Message, out []Output, writes []pipeline.Writ
 }
 
 // address stamps the outputs, unless they are those of a run before, and finds
-// the topic of each.
-func (p *Publish) address(in *message.Message, produced []*message.Message) ([]Output, error) {
+// the topic of each, in room if that is enough.
+func (p *Publish) address(in *message.Message, produced []*message.Message, room []Output) ([]Output, error) {
 	outcome := pipeline.OutcomeOf(in.Context())
-	out := make([]Output, len(produced))
+	out := slices.Grow(room, len(produced))
 	for i, msg := range produced {
 		if msg == nil {
 			return nil, pipeline.WithReason(pipeline.Permanent(fmt.Errorf("handler %s returned no message in place %d", p.Handler, i)), pipeline.ReasonInternal)
@@ -107,8 +111,8 @@ func (p *Publish) address(in *message.Message, produced []*message.Message) ([]O
 		if !outcome.Before {
 			stamp(msg, in, p.Handler, i)
 		}
-		out[i] = Output{Topic: topic, Message: msg}
-		outcome.Outputs = append(outcome.Outputs, msg.UUID)
+		out = append(out, Output{Topic: topic, Message: msg})
+		outcome.Sends(msg.UUID)
 	}
 	return out, nil
 }

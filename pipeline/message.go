@@ -57,9 +57,7 @@ func NewMessage(id string, payload []byte, metadata message.Metadata) *message.M
 // CopyMessage returns a copy of a message for one run, in the same context, with
 // metadata of its own. Nobody acks or nacks it; see NewMessage.
 func CopyMessage(msg *message.Message) *message.Message {
-	metadata := make(message.Metadata, len(msg.Metadata))
-	maps.Copy(metadata, msg.Metadata)
-	twin := NewMessage(msg.UUID, msg.Payload, metadata)
+	twin := NewMessage(msg.UUID, msg.Payload, maps.Clone(msg.Metadata))
 	twin.SetContext(msg.Context())
 	return twin
 }

@@ -29,7 +29,7 @@ type Outcome struct {
 	Attempts int       // how often the kind ran
 	First    time.Time // the first failure
 	Last     time.Time // the last failure
-	Outputs  []string  // ids of what was published
+	Outputs  []string  // ids of what was published, see Sends; not to be kept: it is part of the outcome
 	Answer   string    // what the other side said to an effect; the kind's to fill in
 	Before   bool      // the effect was done before; its outputs are published again as they were
 
@@ -42,6 +42,15 @@ type Outcome struct {
 	later    Later
 	then     []func(error) error
 	room     [4]func(error) error // for then
+	output   [1]string            // for Outputs
+}
+
+// Sends adds the id of an output.
+func (o *Outcome) Sends(id string) {
+	if o.Outputs == nil {
+		o.Outputs = o.output[:0]
+	}
+	o.Outputs = append(o.Outputs, id)
 }
 
 // Later is what the outcome of a message is known after.

@@ -35,8 +35,7 @@ func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := pipeline.NewMessage("", order, nil) // the engine gives it its id
-		maps.Copy(out.Metadata, msg.Metadata)
+		out := pipeline.NewMessage("", order, maps.Clone(msg.Metadata)) // the engine gives it its id
 		out.Metadata.Set(pipeline.MetaConfigVersion, env.Version)
 		return []*message.Message{out}, nil
 	}, nil

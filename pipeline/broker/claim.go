@@ -56,9 +56,9 @@ type ClaimOptions struct {
 // Delivery is one message as a source took it.
 type Delivery struct {
 	Message  *message.Message
-	Key      string           // what orders it under `ordering: key`; "": nothing
-	Position int64            // its place in the claim: rising, gaps allowed, not negative
-	Origin   *pipeline.Origin // where it was read
+	Key      string          // what orders it under `ordering: key`; "": nothing
+	Position int64           // its place in the claim: rising, gaps allowed, not negative
+	Origin   pipeline.Origin // where it was read
 
 	// Of a claim of our own. Lane is what orders it, whatever the ordering is;
 	// "": nothing. Context adds to the context with which it is handed out; may
@@ -96,7 +96,7 @@ func (c *Claim) Deliver(ctx context.Context, d Delivery) error {
 		c.begun = time.Now()
 	}
 	if !c.opts.Own {
-		c.look(d)
+		c.look(&d)
 	}
 	c.mu.Lock()
 	c.tracker.add(d.Position)
@@ -107,9 +107,8 @@ func (c *Claim) Deliver(ctx context.Context, d Delivery) error {
 
 // look tells a message that comes again because a connection was lost from one
 // that another process had.
-func (c *Claim) look(d Delivery) {
-	again := d.Origin != nil && d.Origin.Redelivered
-	if c.w.recent.note(d.Message.UUID, again) {
+func (c *Claim) look(d *Delivery) {
+	if c.w.recent.note(d.Message.UUID, d.Origin.Redelivered) {
 		d.Origin.Returned = true
 	}
 }

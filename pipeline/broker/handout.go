@@ -84,8 +84,13 @@ func (w *Window) dress(d *delivery) {
 	if !w.bundles || d.nacks > 0 {
 		d.msg = d.msg.Copy() // one that can be acked; or nothing of the run before is to be seen in it
 	}
-	d.run = &run{d: d}
-	d.run.Begin(d.claim.ctx, 0, d.from)
+	if d.run == nil {
+		d.run = &d.first
+	} else {
+		d.run = &run{}
+	}
+	d.run.d = d
+	d.run.Begin(d.claim.ctx, 0, &d.from)
 	var ctx context.Context = d.run
 	if d.context != nil {
 		ctx = d.context(ctx)

@@ -41,7 +41,7 @@ func TestOwnClaim(t *testing.T) {
 	type mark struct{}
 	before := time.Now()
 	own := Delivery{
-		Message: message.NewMessage("ours", nil), Lane: "a", Origin: &pipeline.Origin{Topic: "t"},
+		Message: message.NewMessage("ours", nil), Lane: "a", Origin: pipeline.Origin{Topic: "t"},
 		Context: func(ctx context.Context) context.Context { return context.WithValue(ctx, mark{}, "lease") },
 	}
 	require.NoError(t, ours.Deliver(t.Context(), own))

@@ -74,7 +74,7 @@ func (s *fakeSource) delivery(pos int) Delivery {
 	if s.keys > 0 {
 		key = fmt.Sprint(pos % s.keys)
 	}
-	return Delivery{Message: msg, Key: key, Position: int64(pos), Origin: &pipeline.Origin{Offset: int64(pos)}}
+	return Delivery{Message: msg, Key: key, Position: int64(pos), Origin: pipeline.Origin{Offset: int64(pos)}}
 }
 
 func (s *fakeSource) take(c *Claim) {

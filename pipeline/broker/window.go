@@ -48,12 +48,13 @@ type delivery struct {
 	lane  string
 	pos   int64
 	size  int64
-	from  *pipeline.Origin
+	from  pipeline.Origin
 	next  *delivery // the one behind it in its lane
 
 	context func(context.Context) context.Context // see Delivery; may be nil
 
 	run   *run // its context, which ends when it is settled
+	first run  // the first of them
 	nacks int
 
 	// Under its claim's mutex.

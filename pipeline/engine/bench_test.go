@@ -122,7 +122,7 @@ func (f *benchBroker) Run(ctx context.Context, w *broker.Window) error {
 		payload := make([]byte, 1000)
 		for i := range f.n {
 			msg := pipeline.NewMessage(strconv.Itoa(i), payload, nil)
-			d := broker.Delivery{Message: msg, Position: int64(i), Key: strconv.Itoa(i % 10_000), Origin: &pipeline.Origin{Topic: "in", Offset: int64(i)}}
+			d := broker.Delivery{Message: msg, Position: int64(i), Key: strconv.Itoa(i % 10_000), Origin: pipeline.Origin{Topic: "in", Offset: int64(i)}}
 			if claim.Deliver(ctx, d) != nil {
 				return
 			}

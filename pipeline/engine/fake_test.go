@@ -120,7 +120,7 @@ func (s fakeSource) Run(ctx context.Context, w *broker.Window) error {
 				mu.Lock()
 				ids[pos] = msg.UUID
 				mu.Unlock()
-				if claim.Deliver(intake, broker.Delivery{Message: msg, Key: msg.Metadata.Get(pipeline.MetaPartitionKey), Position: pos, Origin: &pipeline.Origin{Topic: "in", Offset: pos}}) != nil {
+				if claim.Deliver(intake, broker.Delivery{Message: msg, Key: msg.Metadata.Get(pipeline.MetaPartitionKey), Position: pos, Origin: pipeline.Origin{Topic: "in", Offset: pos}}) != nil {
 					return
 				}
 			case <-intake.Done():

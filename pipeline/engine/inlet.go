@@ -209,7 +209,7 @@ func (i *inlet) delivery(l *leased) broker.Delivery {
 	msg := newMessage(l.DelayedMessage)
 	return broker.Delivery{
 		Message: msg, Position: l.pos, Lane: l.Key, Context: l.dress,
-		Origin: &pipeline.Origin{
+		Origin: pipeline.Origin{
 			Topic: l.Topic, Group: i.group, Partition: l.Partition, Offset: l.Offset,
 			Redelivered: l.Leases > 1, // it was in somebody's hands who did not end it
 		},

@@ -96,7 +96,7 @@ func (s shelfSource) Run(ctx context.Context, w *broker.Window) error {
 		for _, msg := range batch {
 			pos := int64(len(sent))
 			sent = append(sent, msg)
-			if open = open && claim.Deliver(ctx, broker.Delivery{Message: msg.Copy(), Position: pos, Origin: &pipeline.Origin{Topic: "in"}}) == nil; !open {
+			if open = open && claim.Deliver(ctx, broker.Delivery{Message: msg.Copy(), Position: pos, Origin: pipeline.Origin{Topic: "in"}}) == nil; !open {
 				continue
 			}
 		}

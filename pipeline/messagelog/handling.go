@@ -137,7 +137,7 @@ func (h *Handling) End(o *pipeline.Outcome) (e store.LogEntry, wanted bool) {
 		return e, false
 	}
 	e = h.entry(state)
-	e.At, e.Reason, e.Error, e.Outputs, e.Attempts = time.Now(), o.Reason, text, o.Outputs, h.attempts
+	e.At, e.Reason, e.Error, e.Outputs, e.Attempts = time.Now(), o.Reason, text, slices.Clone(o.Outputs), h.attempts
 	return e, true
 }
 

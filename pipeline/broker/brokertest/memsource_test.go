@@ -90,7 +90,7 @@ func (m *memSource) give(ctx context.Context, claim *broker.Claim, pos int64, r 
 	if m.b.s.forgetsKey {
 		key = ""
 	}
-	origin := &pipeline.Origin{Topic: m.sub.Topic.Name, Group: m.sub.Name, Offset: pos}
+	origin := pipeline.Origin{Topic: m.sub.Topic.Name, Group: m.sub.Name, Offset: pos}
 	return claim.Deliver(ctx, broker.Delivery{Message: msg, Key: key, Position: pos, Origin: origin})
 }
 

@@ -125,7 +125,7 @@ func (s *source) deliver(ctx context.Context, claim *broker.Claim, m stored, aga
 		Message:  m.msg,
 		Key:      s.key(m.msg),
 		Position: m.pos,
-		Origin: &pipeline.Origin{
+		Origin: pipeline.Origin{
 			Topic: s.sub.Topic.Name, Group: s.sub.Name, Offset: m.pos & (1<<placeBits - 1),
 			Redelivered: again,
 		},

@@ -26,17 +26,26 @@ var idHeaders = []string{headerID, "ce_id", "cloudEvents_id", "cloudEvents:id"}
 // was read from Kafka, what metadata cannot hold of the record is restored.
 func encode(topic pipeline.Topic, msg *message.Message) *sarama.Record {
 	w := wireOf(msg.Metadata)
-	return &sarama.Record{
-		Headers: pointers(encodeHeaders(msg, w)),
-		Key:     encodeKey(topic, msg, w),
-		Value:   msg.Payload, // nil is a tombstone, and stays one
-	}
+	r := &roomyRecord{}
+	r.Headers = r.point(encodeHeaders(msg, w, r.headers[:0]))
+	r.Key = encodeKey(topic, msg, w)
+	r.Value = msg.Payload // nil is a tombstone, and stays one
+	return &r.Record
 }
 
-func pointers(headers []sarama.RecordHeader) []*sarama.RecordHeader {
-	all := make([]*sarama.RecordHeader, len(headers))
+// roomyRecord is a record with room for the headers that most have: one object
+// in place of three.
+type roomyRecord struct {
+	sarama.Record
+	headers  [8]sarama.RecordHeader
+	pointers [8]*sarama.RecordHeader
+}
+
+// point returns a pointer to each header.
+func (r *roomyRecord) point(headers []sarama.RecordHeader) []*sarama.RecordHeader {
+	all := r.pointers[:0]
 	for i := range headers {
-		all[i] = &headers[i]
+		all = append(all, &headers[i])
 	}
 	return all
 }
@@ -56,9 +65,10 @@ func recordSize(r *sarama.Record) int {
 	return n
 }
 
-func encodeHeaders(msg *message.Message, w *wire) []sarama.RecordHeader {
+// encodeHeaders returns the headers of a message, in room if that is enough.
+func encodeHeaders(msg *message.Message, w *wire, room []sarama.RecordHeader) []sarama.RecordHeader {
 	if w == nil {
-		return plainHeaders(msg)
+		return plainHeaders(msg, room)
 	}
 	headers, dealt := w.restore(msg.UUID, msg.Metadata)
 	if !dealt[headerID] {
@@ -80,7 +90,7 @@ func encodeHeaders(msg *message.Message, w *wire) []sarama.RecordHeader {
 
 // plainHeaders are the headers of a message whose metadata says it all, their
 // names and values in one piece of memory.
-func plainHeaders(msg *message.Message) []sarama.RecordHeader {
+func plainHeaders(msg *message.Message, room []sarama.RecordHeader) []sarama.RecordHeader {
 	size := len(headerID) + len(msg.UUID)
 	for name, value := range msg.Metadata {
 		size += len(name) + len(value)
@@ -91,8 +101,7 @@ func plainHeaders(msg *message.Message) []sarama.RecordHeader {
 		memory = append(memory, s...)
 		return memory[start:len(memory):len(memory)]
 	}
-	headers := make([]sarama.RecordHeader, 1, len(msg.Metadata)+1)
-	headers[0] = sarama.RecordHeader{Key: keep(headerID), Value: keep(msg.UUID)}
+	headers := append(slices.Grow(room, len(msg.Metadata)+1), sarama.RecordHeader{Key: keep(headerID), Value: keep(msg.UUID)})
 	for name, value := range msg.Metadata {
 		if name != headerID {
 			headers = append(headers, sarama.RecordHeader{Key: keep(name), Value: keep(value)})
@@ -138,7 +147,7 @@ func decode(topic pipeline.Topic, record *sarama.ConsumerMessage) (msg *message.
 	metadata := make(message.Metadata, len(record.Headers)+2)
 	for _, h := range record.Headers {
 		if string(h.Key) != headerID {
-			metadata[text(h.Key)] = text(h.Value)
+			metadata[nameOf(h.Key)] = text(h.Value)
 		}
 	}
 	id := decodeID(record)
@@ -151,6 +160,27 @@ func decode(topic pipeline.Topic, record *sarama.ConsumerMessage) (msg *message.
 	key = decodeKey(topic, record, msg, &w)
 	w.annotate(metadata)
 	return msg, key
+}
+
+// names are of the headers that most messages have, so that not each has copies
+// of its own.
+var names = func() map[string]string {
+	all := make(map[string]string)
+	for _, name := range []string{
+		pipeline.MetaCorrelationID, pipeline.MetaCausationID, pipeline.MetaPartitionKey, pipeline.MetaTraceParent,
+		pipeline.MetaTraceState, pipeline.MetaContentType, pipeline.MetaEvent, pipeline.MetaConfigVersion, pipeline.MetaIDSource,
+	} {
+		all[name] = name
+	}
+	return all
+}()
+
+// nameOf is a header's name as it stands in metadata.
+func nameOf(key []byte) string {
+	if name, ok := names[string(key)]; ok {
+		return name
+	}
+	return text(key)
 }
 
 func decodeID(record *sarama.ConsumerMessage) string {

@@ -239,7 +239,7 @@ func TestCodec_MatchesDefaultMarshaler(t *testing.T) {
 func recordOf(t require.TestingT, marshaled *sarama.ProducerMessage) *sarama.Record {
 	value, err := marshaled.Value.Encode()
 	require.NoError(t, err)
-	return &sarama.Record{Value: value, Headers: pointers(marshaled.Headers)}
+	return &sarama.Record{Value: value, Headers: new(roomyRecord).point(marshaled.Headers)}
 }
 
 func TestCodec_HandlersMayChangeWhatCame(t *testing.T) {

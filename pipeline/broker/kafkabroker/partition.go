@@ -158,7 +158,7 @@ func (p *partition) deliver(ours context.Context, ahead *readAhead, claim *broke
 
 func (p *partition) delivery(record *sarama.ConsumerMessage) broker.Delivery {
 	msg, key := decode(p.sub.Topic, record)
-	origin := &pipeline.Origin{
+	origin := pipeline.Origin{
 		Topic: p.topic(), Group: p.sub.Name,
 		Partition: p.number, Offset: record.Offset, Redelivered: p.suspects > 0,
 	}

@@ -103,7 +103,7 @@ func (c *consumer) delivery(d *amqp.Delivery) broker.Delivery {
 		Message:  msg,
 		Key:      c.key(msg),
 		Position: int64(d.DeliveryTag), //nolint:gosec // counts from 1
-		Origin: &pipeline.Origin{
+		Origin: pipeline.Origin{
 			Topic: c.sub.Topic.Name, Group: c.sub.Name, Offset: -1, Redelivered: d.Redelivered,
 		},
 	}
