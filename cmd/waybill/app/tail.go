@@ -100,7 +100,7 @@ func (t *tailCommand) verdict(interrupted, ctx context.Context, err error, shown
 	case errors.Is(err, errEnough):
 		return nil
 	case interrupted.Err() != nil:
-		fmt.Fprintf(t.err, "stopped: %d messages shown\n", shown)
+		fmt.Fprintf(t.err, "stopped; messages shown: %d\n", shown)
 		return nil
 	case errors.As(err, &coded):
 		return coded

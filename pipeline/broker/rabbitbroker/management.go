@@ -71,10 +71,11 @@ type apiExchange struct {
 }
 
 type apiQueue struct {
-	Type      string         `json:"type"`
-	Durable   bool           `json:"durable"`
-	Arguments map[string]any `json:"arguments"`
-	Unacked   *int64         `json:"messages_unacknowledged"` // nil until the broker has counted
+	Type       string         `json:"type"`
+	Durable    bool           `json:"durable"`
+	AutoDelete bool           `json:"auto_delete"`
+	Arguments  map[string]any `json:"arguments"`
+	Unacked    *int64         `json:"messages_unacknowledged"` // nil until the broker has counted
 }
 
 type apiBinding struct {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline"
@@ -79,13 +80,14 @@ func TestTail_LeavesTheOrder(t *testing.T) {
 				f := setup(t)
 				topic, want := f.filled(queue, all)
 				seen := 0
-				_ = f.b.Tail(f.ctx(), topic, broker.TailOptions{Oldest: true}, func(msg *message.Message) error {
+				err := f.b.Tail(f.ctx(), topic, broker.TailOptions{Oldest: true}, func(msg *message.Message) error {
 					require.Equal(t, want[seen], msg.UUID)
 					if seen++; seen == tt.at {
 						return tt.stop(f.b)
 					}
 					return nil
 				})
+				require.Equal(t, tt.at == all, err == nil, "%v", err)
 				require.GreaterOrEqual(t, seen, tt.at)
 				f.eventually(func() bool { return f.ready(topic.Name) == all }, "all go back")
 				var left []string
@@ -123,20 +125,54 @@ func TestTail_EndsWithTheQueue(t *testing.T) {
 	}
 }
 
-// TestPeek_Shares: the consumers of a peek reach to the end of a long queue,
-// and the first takes few.
-func TestPeek_Shares(t *testing.T) {
+// TestTail_OneConsumer: a queue that gives its messages to one consumer at a
+// time shows what the first gets, and no look waits for the rest.
+func TestTail_OneConsumer(t *testing.T) {
 	t.Parallel()
-	for _, waiting := range []int{1, peekFirst, peekFirst + 1, 1000, 100_000, peekFirst + (peekShares-1)*peekMost} {
-		p := &peek{left: waiting}
-		require.LessOrEqual(t, p.size(), peekFirst)
-		for ; p.left > 0; p.consumers++ {
-			n := p.size()
-			require.Positive(t, n)
-			require.LessOrEqual(t, n, peekMost)
-			p.left -= n
-		}
-		require.LessOrEqual(t, p.consumers, peekShares, waiting)
+	f := setup(t)
+	topic := f.topic("single", func(t *pipeline.Topic) { t.Rabbit.Arguments = map[string]any{"x-single-active-consumer": true} })
+	f.provision()
+	for i := range peekFirst + 1 {
+		f.mustPublish(topic, text(strconv.Itoa(i), "x"))
+	}
+	seen := 0
+	err := f.b.Tail(f.ctx(), topic, broker.TailOptions{Oldest: true}, func(*message.Message) error { seen++; return nil })
+	require.ErrorContains(t, err, "nothing came of its 1 messages for 10s")
+	require.Equal(t, peekFirst, seen)
+}
+
+// TestTail_AutoDelete: a look would be the last reader of such a queue.
+func TestTail_AutoDelete(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	topic := f.topic("passing", func(t *pipeline.Topic) { t.Provision = pipeline.ProvisionOff })
+	_, err := f.ch.QueueDeclare(topic.Name, false, true, false, false, nil)
+	require.NoError(t, err)
+	f.foreign("", topic.Name, amqp.Publishing{Body: []byte("x")})
+	err = f.b.Tail(f.ctx(), topic, broker.TailOptions{Oldest: true}, func(*message.Message) error { return nil })
+	require.ErrorContains(t, err, "is deleted when its last reader goes")
+	require.Equal(t, 1, f.ready(topic.Name))
+}
+
+// TestPeek_Size: the first consumer takes few, each next one twice as many, and
+// none more than fits into memory or than a prefetch can say.
+func TestPeek_Size(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		p    *peek
+		want int
+	}{
+		"the first":           {&peek{left: 1000}, peekFirst},
+		"fewer are left":      {&peek{left: 7}, 7},
+		"the next":            {&peek{left: 1000, consumers: 1, share: 50, shown: 50, bytes: 50}, 100},
+		"large ones":          {&peek{left: 1000, consumers: 3, share: 200, shown: 1, bytes: 1 << 20}, peekBytes >> 20},
+		"larger than a share": {&peek{left: 1000, consumers: 3, share: 2, shown: 1, bytes: 2 * peekBytes}, 1},
+		"empty ones":          {&peek{left: 1_000_000, consumers: 9, share: 60_000, shown: 100_000}, peekMost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, tt.want, tt.p.size())
+		})
 	}
 }
 
