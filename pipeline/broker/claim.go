@@ -96,21 +96,15 @@ func (c *Claim) Deliver(ctx context.Context, d Delivery) error {
 		c.begun = time.Now()
 	}
 	if !c.opts.Own {
-		c.look(&d)
+		// Is it one that comes again because a connection was lost, or one that another
+		// process had?
+		d.Origin.Returned = c.w.recent.note(d.Message.UUID, d.Origin.Redelivered)
 	}
 	c.mu.Lock()
 	c.tracker.add(d.Position)
 	c.mu.Unlock()
 	c.w.enter(&delivery{claim: c, msg: d.Message, lane: c.lane(d), pos: d.Position, size: size, from: d.Origin, context: d.Context})
 	return nil
-}
-
-// look tells a message that comes again because a connection was lost from one
-// that another process had.
-func (c *Claim) look(d *Delivery) {
-	if c.w.recent.note(d.Message.UUID, d.Origin.Redelivered) {
-		d.Origin.Returned = true
-	}
 }
 
 // Skip records a position that needs no handling: done before a restart, or

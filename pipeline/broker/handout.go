@@ -84,9 +84,7 @@ func (w *Window) dress(d *delivery) {
 	if !w.bundles || d.nacks > 0 {
 		d.msg = d.msg.Copy() // one that can be acked; or nothing of the run before is to be seen in it
 	}
-	if d.run == nil {
-		d.run = &d.first
-	} else {
+	if d.run = &d.first; d.nacks > 0 {
 		d.run = &run{}
 	}
 	d.run.d = d

@@ -152,13 +152,13 @@ func (e *Engine) runRouter() {
 // provision makes the broker's topics and subscriptions, for as long as it
 // takes to reach the broker.
 func (e *Engine) provision(name string) {
+	e.connect(name)
 	topics, subs := broker.Holdings(e.opts.Pipeline, name)
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = 200*time.Millisecond, 5*time.Second
 	for {
 		err := e.opts.Brokers[name].Provision(e.life, topics, subs)
 		if err == nil {
-			e.connect(name)
 			e.ready[name].raise()
 			return
 		}
@@ -180,8 +180,8 @@ func (e *Engine) provision(name string) {
 	}
 }
 
-// connect has the publisher of a broker that outputs go to connect, before they
-// do: each message that found it away would wait on a goroutine of its own.
+// connect has the publisher of a broker that outputs go to connect while topics
+// are made: each message that found it away would wait on a goroutine of its own.
 func (e *Engine) connect(name string) {
 	for _, r := range e.routes {
 		for _, topic := range r.handler.To {

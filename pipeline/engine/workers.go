@@ -61,12 +61,12 @@ func (w *workers) put(run func(*message.Message, *sync.WaitGroup), msgs []*messa
 	w.dismiss()
 }
 
-// spareFor is how long a worker rests before it ends. Each has a stack that the
-// collector looks through, and a start, or a broker that was away, leaves as
-// many as there were messages in hand.
+// spareFor is how long a worker rests before it may end. Each has a stack that
+// the collector looks through, and a broker that was away leaves as many as there
+// were messages in hand.
 const spareFor = time.Second
 
-// dismiss ends those that had nothing to do for a while, when work comes again.
+// dismiss ends those that had nothing to do for that long, when work comes again.
 func (w *workers) dismiss() {
 	now := time.Now()
 	if now.Sub(w.since) < spareFor {
@@ -161,5 +161,5 @@ func (w *workers) close() {
 	for _, idle := range w.idle {
 		close(idle)
 	}
-	w.idle = nil
+	w.idle, w.spare = nil, 0
 }

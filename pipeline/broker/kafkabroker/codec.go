@@ -43,7 +43,7 @@ type roomyRecord struct {
 
 // point returns a pointer to each header.
 func (r *roomyRecord) point(headers []sarama.RecordHeader) []*sarama.RecordHeader {
-	all := r.pointers[:0]
+	all := slices.Grow(r.pointers[:0], len(headers))
 	for i := range headers {
 		all = append(all, &headers[i])
 	}

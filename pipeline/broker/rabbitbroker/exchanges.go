@@ -19,8 +19,8 @@ const refusalLasts = 2 * time.Second
 
 // exchanges knows which exchanges can be published to. Publishing to one that
 // is not there closes the channel, and with it the confirms of everybody
-// else's messages: so each is looked at first, on a channel of its own, and
-// what the broker closed a channel for is remembered.
+// else's messages: so each that we have not just made is looked at first, on a
+// channel of its own, and what the broker closed a channel for is remembered.
 type exchanges struct {
 	b       *Broker
 	known   sync.Map     // of string to true
@@ -43,13 +43,15 @@ type refusal struct {
 }
 
 func newExchanges(b *Broker) *exchanges {
-	return &exchanges{b: b, checks: make(map[string]*lookup), refused: make(map[string]refusal)}
+	e := &exchanges{b: b, checks: make(map[string]*lookup), refused: make(map[string]refusal)}
+	e.made(amqp.DefaultExchange)
+	return e
 }
 
 // isKnown reports whether the exchange was there when that was looked at.
 func (e *exchanges) isKnown(name string) bool {
 	_, known := e.known.Load(name)
-	return known || name == amqp.DefaultExchange && e.refusal(name) == nil // that is always there
+	return known
 }
 
 // check returns nil if the exchange is there as far as is known.
@@ -59,6 +61,10 @@ func (e *exchanges) check(ctx context.Context, name string) error {
 	}
 	if err := e.refusal(name); err != nil {
 		return err
+	}
+	if name == amqp.DefaultExchange { // always there
+		e.known.Store(name, true)
+		return nil
 	}
 	l := e.lookup(name)
 	select {
