@@ -105,6 +105,17 @@ func (f *bundle) provision(subs ...broker.Subscription) {
 	require.NoError(f, f.b.Provision(f.ctx(), f.all(), subs))
 }
 
+// narrow makes a topic whose queue takes one message, and refuses more.
+func (f *bundle) narrow() pipeline.Topic {
+	f.Helper()
+	topic := f.topic("out", func(t *pipeline.Topic) {
+		t.Rabbit.Arguments = map[string]any{"x-max-length": 1, "x-overflow": "reject-publish"}
+		t.Rabbit.QueueType = "classic"
+	})
+	f.provision()
+	return topic
+}
+
 func (f *bundle) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	f.Cleanup(cancel)

@@ -93,11 +93,7 @@ func TestStart_Unroutable(t *testing.T) {
 func TestStart_Refused(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	topic := f.topic("out", func(t *pipeline.Topic) {
-		t.Rabbit.Arguments = map[string]any{"x-max-length": 1, "x-overflow": "reject-publish"}
-		t.Rabbit.QueueType = "classic"
-	})
-	f.provision()
+	topic := f.narrow()
 	to := make(answers, 100)
 	f.started(topic, to, 100)
 	for range 100 {

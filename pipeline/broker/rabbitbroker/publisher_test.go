@@ -87,11 +87,7 @@ func TestPublish_NotAllowed(t *testing.T) {
 func TestPublish_QueueFull(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	topic := f.topic("out", func(t *pipeline.Topic) {
-		t.Rabbit.Arguments = map[string]any{"x-max-length": 1, "x-overflow": "reject-publish"}
-		t.Rabbit.QueueType = "classic"
-	})
-	f.provision()
+	topic := f.narrow()
 	f.mustPublish(topic, text("a", "x"))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
