@@ -78,13 +78,16 @@ func TestLater(t *testing.T) {
 		r := newRig(t, pass, func(h *pipeline.Handler) { h.Ordering = pipeline.OrderingKey })
 		s := r.slow()
 		r.start(t)
-		for _, id := range []string{"first", "second"} {
+		keyed := func(id string) *message.Message {
 			msg := message.NewMessage(id, nil)
 			msg.Metadata.Set(pipeline.MetaPartitionKey, "k")
-			r.fake.in <- msg
+			return msg
 		}
+		r.fake.in <- keyed("first")
+		first := <-s.begun
+		r.fake.in <- keyed("second")
 		r.send("other")
-		first, other := <-s.begun, <-s.begun
+		other := <-s.begun
 		other.Confirmed(0, nil)
 		require.Equal(t, "other", <-r.fake.acked)
 		require.Empty(t, s.begun, "the second waits")
@@ -114,6 +117,37 @@ func TestLater(t *testing.T) {
 		require.Equal(t, "one", <-r.fake.acked)
 		require.Len(t, r.fake.on("in.work.dlq"), 1)
 	})
+}
+
+// connecting is a broker that tells when it is to connect.
+type connecting struct {
+	*fake
+	asked chan string
+}
+
+func (c connecting) Publisher() message.Publisher { return c }
+
+func (c connecting) Publish(topic string, msgs ...*message.Message) error {
+	if len(msgs) == 0 {
+		c.asked <- topic
+	}
+	return c.fake.Publish(topic, msgs...)
+}
+
+// TestConnect: who publishes connects before topics are made, and so before
+// anything is read.
+func TestConnect(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pass, nil)
+	asked, before := make(chan string, 1), make(chan int, 1)
+	r.opts.Brokers["main"] = connecting{r.fake, asked}
+	r.fake.provision = func() error {
+		before <- len(asked)
+		return nil
+	}
+	r.start(t)
+	require.Equal(t, 1, <-before)
+	require.Equal(t, "out", <-asked)
 }
 
 // panicking is a broker that no output can be published to.
