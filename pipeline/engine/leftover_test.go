@@ -28,12 +28,13 @@ type shelf struct {
 	waiting []*message.Message
 	readers int
 	more    chan struct{}
-	away    error  // what Inspect answers
-	opening func() // called when a reader is made; nil: nothing to do
+	drains  chan struct{} // holds a token once a reader takes no more
+	away    error         // what Inspect answers
+	opening func()        // called when a reader is made; nil: nothing to do
 }
 
 func newShelf(ids ...string) *shelf {
-	s := &shelf{fake: newFake(), more: make(chan struct{}, 1)}
+	s := &shelf{fake: newFake(), more: make(chan struct{}, 1), drains: make(chan struct{}, 10)}
 	s.put(ids...)
 	return s
 }
@@ -106,6 +107,7 @@ func (s shelfSource) Run(ctx context.Context, w *broker.Window) error {
 			open = false
 		}
 	}
+	s.drains <- struct{}{}
 	err := claim.Close(ctx)
 	done := make(map[int64]bool)
 	progress := claim.Take(broker.Progress{})
@@ -339,7 +341,7 @@ func TestDraining(t *testing.T) {
 		<-begun
 		stopped := make(chan error)
 		go func() { stopped <- r.Stop(context.Background()) }()
-		require.Eventually(t, func() bool { return r.life.Err() != nil }, soon, time.Millisecond)
+		<-old.drains
 		close(finish)
 		require.NoError(t, <-stopped)
 		require.Equal(t, "o1", j.text())
