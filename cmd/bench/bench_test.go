@@ -193,6 +193,11 @@ func TestCells(t *testing.T) {
 		}
 		require.Equal(t, map[bool]int{true: 400, false: 4000}[strings.HasPrefix(c.impl, job.Stock)], c.count())
 	}
+	b := bencher{options: o}
+	require.Equal(t, b.inTurn(cells, 0), b.inTurn(cells, 1), "always raw first")
+	b.sweep = "ordering"
+	require.NotEqual(t, cells[0], b.inTurn(cells, 1)[0], "no step always finds the server as another has left it")
+	require.Equal(t, cells, b.inTurn(b.inTurn(cells, 1), 3))
 	for name := range sweeps {
 		o.sweep, o.impls = name, list{job.Raw, job.Waybill}
 		labels := map[string]int{}

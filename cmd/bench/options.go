@@ -20,6 +20,7 @@ type options struct {
 	inFlight, concurrency    int
 	partitions, instances    int
 	ordering                 string
+	envelope                 bool // set by the sweep
 	sweep                    string
 	latency                  bool
 

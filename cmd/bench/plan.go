@@ -53,7 +53,7 @@ func (c cell) count() int {
 func (c cell) layout(dir string) place.Layout {
 	return place.Layout{
 		Impl: c.impl, Variant: c.variant, InFlight: c.inFlight, Concurrency: c.concurrency,
-		Ordering: c.ordering, Partitions: c.partitions, Dir: dir, Waybill: c.waybill,
+		Ordering: c.ordering, Partitions: c.partitions, Envelope: c.envelope, Dir: dir, Waybill: c.waybill,
 	}
 }
 
@@ -70,8 +70,8 @@ func (c cell) profilePath() string {
 func (o options) cells(broker string) []cell {
 	var all []cell
 	for _, step := range o.steps() {
-		if broker == job.Embedded && (step.instances > 1 || step.partitions > 0) {
-			continue // it has one process and no partitions
+		if broker == job.Embedded && (step.instances > 1 || step.partitions > 0 || step.envelope) {
+			continue // it has one process, no partitions, and a row of its own
 		}
 		for _, variant := range o.variantsOf(broker) {
 			for _, impl := range place.Impls[broker] {
@@ -134,6 +134,11 @@ var sweeps = map[string]func(options) []step{
 	},
 	"instances": func(o options) []step {
 		return vary(o, "%d instances", []int{1, 2, 4}, func(o *options, n int) { o.instances, o.partitions = n, max(o.partitions, 4) })
+	},
+	"envelope": func(o options) []step {
+		with := o
+		with.envelope = true
+		return []step{{o, "raw sends an id"}, {with, "raw sends what Waybill sends"}}
 	},
 	"ordering": func(o options) []step {
 		keyed, none := o, o

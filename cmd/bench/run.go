@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/waybill-dev/waybill/cmd/bench/job"
@@ -107,7 +108,7 @@ func (b *bencher) one(ctx context.Context, name string, cells []cell) (err error
 	}
 	defer func() { err = errors.Join(err, broker.Close()) }()
 	for round := range b.rounds {
-		for _, c := range cells {
+		for _, c := range b.inTurn(cells, round) {
 			if ctx.Err() != nil {
 				return errors.Join(err, errors.New("interrupted"))
 			}
@@ -120,6 +121,17 @@ func (b *bencher) one(ctx context.Context, name string, cells []cell) (err error
 		}
 	}
 	return err
+}
+
+// inTurn has the steps of a sweep back and forth, since a server that has just
+// started is slower: else the first step would always find it so.
+func (b *bencher) inTurn(cells []cell, round int) []cell {
+	if b.sweep == "" || round%2 == 0 {
+		return cells
+	}
+	back := slices.Clone(cells)
+	slices.Reverse(back)
+	return back
 }
 
 // url is where the broker is; "" where one is to be started.

@@ -35,6 +35,10 @@ type Spec struct {
 	InFlight   int // messages taken and not yet acknowledged
 	Partitions int // Kafka
 
+	// Envelope has the bare client send what Waybill sends beside the payload, see
+	// peer.envelope.
+	Envelope bool
+
 	// Feed has the client send itself the load of Pace, and print Latencies
 	// as JSON at the end: for embedded brokers, which nobody else can send to.
 	Feed bool

@@ -101,9 +101,13 @@ func (h *kafkaHandler) ConsumeClaim(session sarama.ConsumerGroupSession, claim s
 		if !p.begin(h.ctx, msg.Offset) {
 			return nil
 		}
+		headers := headersOf(msg)
+		if h.spec.Envelope {
+			headers = envelopeOf(headers)
+		}
 		h.producer.Input() <- &sarama.ProducerMessage{
 			Topic: h.spec.Out, Key: sarama.ByteEncoder(msg.Key), Value: sarama.ByteEncoder(payload),
-			Headers: headersOf(msg), Metadata: place{p, msg.Offset},
+			Headers: headers, Metadata: place{p, msg.Offset},
 		}
 	}
 	return nil
@@ -115,4 +119,13 @@ func headersOf(msg *sarama.ConsumerMessage) []sarama.RecordHeader {
 		headers[i] = *h
 	}
 	return headers
+}
+
+// envelopeOf is the envelope of the output of an order with these headers.
+func envelopeOf(in []sarama.RecordHeader) []sarama.RecordHeader {
+	out := make([]sarama.RecordHeader, 0, 4)
+	for _, h := range envelope(string(in[0].Value)) { // an order has one header, its id
+		out = append(out, sarama.RecordHeader{Key: []byte(h.name), Value: []byte(h.value)})
+	}
+	return out
 }

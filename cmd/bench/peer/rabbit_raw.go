@@ -66,14 +66,26 @@ func publishEach(ctx context.Context, spec job.Spec, prepare job.PrepareFunc, ou
 				return fmt.Errorf("prepare: %w", err)
 			}
 			pending <- d.DeliveryTag
-			err = out.PublishWithContext(context.Background(), "", spec.Out, false, false, amqp.Publishing{
-				DeliveryMode: amqp.Persistent, Headers: d.Headers, Body: payload,
-			})
+			p := amqp.Publishing{DeliveryMode: amqp.Persistent, Headers: d.Headers, Body: payload}
+			if spec.Envelope {
+				addToPublishing(&p)
+			}
+			err = out.PublishWithContext(context.Background(), "", spec.Out, spec.Envelope, false, p)
 			if err != nil {
 				return fmt.Errorf("publish: %w", err)
 			}
 		}
 	}
+}
+
+// addToPublishing adds the envelope. It goes with `mandatory`.
+func addToPublishing(p *amqp.Publishing) {
+	in, _ := p.Headers[job.IDHeader].(string)
+	p.Headers = make(amqp.Table, 4)
+	for _, h := range envelope(in) {
+		p.Headers[h.name] = h.value
+	}
+	p.MessageId, _ = p.Headers[job.IDHeader].(string)
 }
 
 // ackConfirmed acknowledges what is confirmed, when there are ackEvery or no

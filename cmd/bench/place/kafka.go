@@ -69,6 +69,7 @@ func (k *kafka) Open(ctx context.Context, l Layout) (Site, error) {
 	s := &kafkaSite{client: client, admin: admin, spec: job.Spec{
 		Impl: l.Impl, Broker: job.Kafka, Variant: l.Variant, URL: k.url,
 		In: in, Out: "bench-" + id + "-out", Group: in + "." + handler, InFlight: l.InFlight, Partitions: partitions,
+		Envelope: l.Envelope,
 	}}
 	if err := s.make(ctx, l); err != nil {
 		return nil, errors.Join(err, s.Drop(ctx))

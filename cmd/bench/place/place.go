@@ -53,6 +53,7 @@ type Layout struct {
 	Concurrency int    // Waybill: handlers at a time
 	Ordering    string // Waybill: key or none
 	Partitions  int    // Kafka; RabbitMQ: queues of an ordered subscription; 0: the variant's
+	Envelope    bool   // see job.Spec
 	Dir         string // an empty folder for files of the site
 	Waybill     string // the waybill binary
 }

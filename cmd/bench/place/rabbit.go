@@ -56,7 +56,7 @@ func (r *rabbit) Open(ctx context.Context, l Layout) (Site, error) {
 	id := newID()
 	s := &rabbitSite{conn: conn, ch: ch, spec: job.Spec{
 		Impl: l.Impl, Broker: job.RabbitMQ, Variant: l.Variant, URL: r.url,
-		In: "bench-" + id + "-in", Out: "bench-" + id + "-out", InFlight: l.InFlight,
+		In: "bench-" + id + "-in", Out: "bench-" + id + "-out", InFlight: l.InFlight, Envelope: l.Envelope,
 	}}
 	if job.IsWaybill(l.Impl) {
 		err = s.install(ctx, l)

@@ -199,14 +199,12 @@ func decodeID(record *sarama.ConsumerMessage) string {
 // the topic's pointers into the payload. It returns what orders the message.
 func decodeKey(topic pipeline.Topic, record *sarama.ConsumerMessage, msg *message.Message, w *wire) string {
 	given := broker.Key(topic, msg)
+	if record.Key == nil || given != "" && given == string(record.Key) {
+		return given
+	}
 	key := string(record.Key)
 	beside, taken := msg.Metadata[pipeline.MetaPartitionKey]
-	switch {
-	case record.Key == nil:
-		return given
-	case key == given && key != "":
-		return key
-	case key != "" && utf8.ValidString(key) && !taken:
+	if key != "" && utf8.ValidString(key) && !taken {
 		msg.Metadata[pipeline.MetaPartitionKey] = key
 		return key
 	}
