@@ -83,6 +83,7 @@ func (l *linter) handler(p pointer, h pipeline.Handler) {
 		l.warnf(p.key("timeout"), "keep all runs together below that",
 			"RabbitMQ hands a message out again that is held for longer than its consumer_timeout, %.0f minutes by default", consumerTimeout.Minutes())
 	}
+	l.ordering(p, h)
 	kind, _ := l.kinds.Get(h.Kind)
 	if kind.Effect {
 		l.effect(p, h)
@@ -95,6 +96,16 @@ func (l *linter) handler(p pointer, h pipeline.Handler) {
 		if !slices.Contains(names, output) && !slices.Contains(kind.Optional, output) {
 			l.warnf(p.key("to").key(output), "remove it", "the kind %s never writes to this output", h.Kind)
 		}
+	}
+}
+
+// ordering warns of a handler that takes no notice of its topic's key, unless the
+// file says that this is meant.
+func (l *linter) ordering(p pointer, h pipeline.Handler) {
+	keyed := len(l.pipe.Topics[h.From].Key) > 0
+	if keyed && h.Concurrency > 1 && h.Ordering == pipeline.OrderingNone && !l.given(p.key("ordering")) {
+		l.warnf(p, "write ordering: key, or ordering: none if it is meant",
+			"messages of %s with the same key are handled side by side, in any order", h.From)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/expr-lang/expr/ast"
@@ -60,7 +61,7 @@ func Compile(source string, names ...string) (*Program, error) {
 	r := &rewriter{source: []rune(source), names: map[string]*use{}}
 	code, err := compile(source, r, names)
 	if err != nil {
-		return nil, newError(source, err)
+		return nil, newError(source, err).suggest(names)
 	}
 	return &Program{source: source, code: code, names: r.names, loops: r.loops, test: r.test}, nil
 }
@@ -209,6 +210,14 @@ func newError(source string, err error) *Error {
 		return &Error{Source: source, Message: err.Error(), Err: err}
 	}
 	return &Error{Source: source, Line: at.Line, Column: at.Column + 1, Message: at.Message, Err: at.Prev}
+}
+
+// suggest says which names there are where one is not known.
+func (e *Error) suggest(names []string) *Error {
+	if strings.HasPrefix(e.Message, "unknown name") && len(names) > 0 {
+		e.Message += ": there is " + strings.Join(names, ", ")
+	}
+	return e
 }
 
 // stepsName is the variable with the steps that a run has left. The space

@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +104,7 @@ func TestExitCodes(t *testing.T) {
 		"run of a wrong config": {[]string{"run", "--config", bad}, exitFailure, bad + ":2:14: "},
 		"no config":             {[]string{"run", "--config", filepath.Join(dir, "none.yaml")}, exitFailure, "none.yaml"},
 		"server not there":      {[]string{"publish", "a", "--server", "http://127.0.0.1:" + freePort(t)}, exitUnreachable, "reach waybill"},
+		"server ends":           {[]string{"publish", "a", "--server", hangsUp(t)}, exitUnreachable, "may be done, in part, or not"},
 		"server that is no URL": {[]string{"publish", "a", "--server", "localhost"}, exitUsage, "want a URL"},
 		"broker not there":      {[]string{"publish", "a", "--config", down, "--set", "data=" + filepath.Join(dir, "data")}, exitUnreachable, "shop"},
 		"doctor, not there":     {[]string{"doctor", "--config", down, "--set", "data=" + filepath.Join(dir, "data2")}, exitUnreachable, "cannot be reached"},
@@ -114,6 +117,14 @@ func TestExitCodes(t *testing.T) {
 			require.NotContains(t, out+errs, "CloudKart")
 		})
 	}
+}
+
+// hangsUp is the URL of a server that dies of every request.
+func hangsUp(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 func TestEveryCommandHasExamples(t *testing.T) {

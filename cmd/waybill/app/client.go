@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -87,12 +88,20 @@ func (cl *client) stream(ctx context.Context, method, path string, header http.H
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, exit(exitUnreachable, fmt.Errorf("reach waybill: %w", err))
+		return nil, exit(exitUnreachable, unreached(err))
 	}
 	if res.StatusCode < 300 {
 		return res, nil
 	}
 	return nil, exit(codeOf(res.StatusCode), refusal(res))
+}
+
+// unreached says what may have come of a request that has no answer.
+func unreached(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("waybill ended before it answered, so this may be done, in part, or not: see that it runs, and look before you ask again: %w", err)
+	}
+	return fmt.Errorf("reach waybill: %w: see that it runs there", err)
 }
 
 func (cl *client) close() { cl.http.CloseIdleConnections() }
