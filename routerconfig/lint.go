@@ -103,7 +103,7 @@ func (l *linter) handler(p pointer, h pipeline.Handler) {
 // file says that this is meant.
 func (l *linter) ordering(p pointer, h pipeline.Handler) {
 	keyed := len(l.pipe.Topics[h.From].Key) > 0
-	if keyed && h.Concurrency > 1 && h.Ordering == pipeline.OrderingNone && !l.given(p.key("ordering")) {
+	if keyed && min(h.Concurrency, h.InFlight) > 1 && h.Ordering == pipeline.OrderingNone && !l.given(p.key("ordering")) {
 		l.warnf(p, "write ordering: key, or ordering: none if it is meant",
 			"messages of %s with the same key are handled side by side, in any order", h.From)
 	}

@@ -70,8 +70,8 @@ func (c cell) profilePath() string {
 func (o options) cells(broker string) []cell {
 	var all []cell
 	for _, step := range o.steps() {
-		if broker == job.Embedded && (step.instances > 1 || step.partitions > 0 || step.envelope) {
-			continue // it has one process, no partitions, and a row of its own
+		if broker == job.Embedded && (step.instances > 1 || step.partitions > 0 || o.sweep == "envelope") {
+			continue // it has one process, no partitions, and rows instead of headers
 		}
 		for _, variant := range o.variantsOf(broker) {
 			for _, impl := range place.Impls[broker] {

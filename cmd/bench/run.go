@@ -123,8 +123,8 @@ func (b *bencher) one(ctx context.Context, name string, cells []cell) (err error
 	return err
 }
 
-// inTurn has the steps of a sweep back and forth, since a server that has just
-// started is slower: else the first step would always find it so.
+// inTurn has every other round of a sweep backwards, so that a server that grows
+// faster as it runs favours no step.
 func (b *bencher) inTurn(cells []cell, round int) []cell {
 	if b.sweep == "" || round%2 == 0 {
 		return cells

@@ -95,7 +95,7 @@ func TestCompile_Errors(t *testing.T) {
 		line, column int
 		want         string
 	}{
-		{`line.type == typo`, 1, 14, `unknown name typo: there is `},
+		{`line.type == typo`, 1, 14, `unknown name typo: values here are `},
 		{"line.type ==\n  typo", 2, 3, `unknown name typo`},
 		{`line.type ==`, 1, 12, `unexpected token`},
 		{`line.a ** 2`, 1, 0, `no operator **`},

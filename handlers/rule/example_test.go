@@ -24,5 +24,5 @@ func Example() {
 	// Output:
 	// true <nil>
 	// {"id":"A1","skus":["L-1","F-1"]}
-	// 1:1: unknown name ordr: there is order
+	// 1:1: unknown name ordr: values here are order
 }

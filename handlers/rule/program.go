@@ -212,10 +212,10 @@ func newError(source string, err error) *Error {
 	return &Error{Source: source, Line: at.Line, Column: at.Column + 1, Message: at.Message, Err: at.Prev}
 }
 
-// suggest says which names there are where one is not known.
+// suggest says which values there are where a name is not known.
 func (e *Error) suggest(names []string) *Error {
 	if strings.HasPrefix(e.Message, "unknown name") && len(names) > 0 {
-		e.Message += ": there is " + strings.Join(names, ", ")
+		e.Message += ": values here are " + strings.Join(names, ", ")
 	}
 	return e
 }

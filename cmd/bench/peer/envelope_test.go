@@ -34,21 +34,24 @@ func TestEnvelope(t *testing.T) {
 		},
 	}
 	order := pipeline.NewMessage(job.ID(7), job.Orders{Keys: 10, Size: job.DefaultSize}.Order(7, time.Time{}), nil)
+	order.Metadata.Set(job.KeyHeader, "k") // as on Kafka
 	_, err = publish.Middleware(kind)(order)
 	require.NoError(t, err)
 
 	p := amqp.Publishing{Headers: amqp.Table{job.IDHeader: job.ID(7)}}
-	addToPublishing(&p)
+	enclose(&p)
 	require.Equal(t, want[job.IDHeader], p.MessageId)
 	onRabbit := map[string]string{}
 	for name, value := range p.Headers {
 		onRabbit[name], _ = value.(string)
 	}
-	require.Equal(t, want, onRabbit)
-
 	onKafka := map[string]string{}
-	for _, h := range envelopeOf([]sarama.RecordHeader{{Key: []byte(job.IDHeader), Value: []byte(job.ID(7))}}) {
+	for _, h := range envelopeOf([]sarama.RecordHeader{
+		{Key: []byte(job.IDHeader), Value: []byte(job.ID(7))}, {Key: []byte(job.KeyHeader), Value: []byte("k")},
+	}) {
 		onKafka[string(h.Key)] = string(h.Value)
 	}
 	require.Equal(t, want, onKafka)
+	delete(want, job.KeyHeader)
+	require.Equal(t, want, onRabbit)
 }

@@ -121,11 +121,12 @@ func headersOf(msg *sarama.ConsumerMessage) []sarama.RecordHeader {
 	return headers
 }
 
-// envelopeOf is the envelope of the output of an order with these headers.
+// envelopeOf are the headers of the output of an order with these, of which the
+// first is its id.
 func envelopeOf(in []sarama.RecordHeader) []sarama.RecordHeader {
-	out := make([]sarama.RecordHeader, 0, 4)
-	for _, h := range envelope(string(in[0].Value)) { // an order has one header, its id
+	out := make([]sarama.RecordHeader, 0, len(in)+3)
+	for _, h := range envelope(string(in[0].Value)) {
 		out = append(out, sarama.RecordHeader{Key: []byte(h.name), Value: []byte(h.value)})
 	}
-	return out
+	return append(out, in[1:]...)
 }

@@ -68,7 +68,7 @@ func publishEach(ctx context.Context, spec job.Spec, prepare job.PrepareFunc, ou
 			pending <- d.DeliveryTag
 			p := amqp.Publishing{DeliveryMode: amqp.Persistent, Headers: d.Headers, Body: payload}
 			if spec.Envelope {
-				addToPublishing(&p)
+				enclose(&p)
 			}
 			err = out.PublishWithContext(context.Background(), "", spec.Out, spec.Envelope, false, p)
 			if err != nil {
@@ -78,8 +78,9 @@ func publishEach(ctx context.Context, spec job.Spec, prepare job.PrepareFunc, ou
 	}
 }
 
-// addToPublishing adds the envelope. It goes with `mandatory`.
-func addToPublishing(p *amqp.Publishing) {
+// enclose replaces the order's only header, its id, by the envelope. It goes with
+// `mandatory`.
+func enclose(p *amqp.Publishing) {
 	in, _ := p.Headers[job.IDHeader].(string)
 	p.Headers = make(amqp.Table, 4)
 	for _, h := range envelope(in) {

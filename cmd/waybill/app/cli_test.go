@@ -105,6 +105,7 @@ func TestExitCodes(t *testing.T) {
 		"no config":             {[]string{"run", "--config", filepath.Join(dir, "none.yaml")}, exitFailure, "none.yaml"},
 		"server not there":      {[]string{"publish", "a", "--server", "http://127.0.0.1:" + freePort(t)}, exitUnreachable, "reach waybill"},
 		"server ends":           {[]string{"publish", "a", "--server", hangsUp(t)}, exitUnreachable, "may be done, in part, or not"},
+		"server ends a look":    {[]string{"dlq", "groups", "--server", hangsUp(t)}, exitUnreachable, "reach waybill"},
 		"server that is no URL": {[]string{"publish", "a", "--server", "localhost"}, exitUsage, "want a URL"},
 		"broker not there":      {[]string{"publish", "a", "--config", down, "--set", "data=" + filepath.Join(dir, "data")}, exitUnreachable, "shop"},
 		"doctor, not there":     {[]string{"doctor", "--config", down, "--set", "data=" + filepath.Join(dir, "data2")}, exitUnreachable, "cannot be reached"},

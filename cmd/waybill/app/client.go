@@ -8,10 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -83,25 +84,23 @@ func (cl *client) stream(ctx context.Context, method, path string, header http.H
 	if cl.token != "" {
 		req.Header.Set("Authorization", "Bearer "+cl.token.Reveal())
 	}
-	res, err := cl.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, exit(exitUnreachable, unreached(err))
+	var connected atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+	res, err := cl.http.Do(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case connected.Load() && method != http.MethodGet:
+		return nil, exit(exitUnreachable, fmt.Errorf(
+			"the connection ended before waybill answered, so this may be done, in part, or not: look before you ask again: %w", err))
+	default:
+		return nil, exit(exitUnreachable, fmt.Errorf("reach waybill: %w: see that it runs there", err))
 	}
 	if res.StatusCode < 300 {
 		return res, nil
 	}
 	return nil, exit(codeOf(res.StatusCode), refusal(res))
-}
-
-// unreached says what may have come of a request that has no answer.
-func unreached(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("waybill ended before it answered, so this may be done, in part, or not: see that it runs, and look before you ask again: %w", err)
-	}
-	return fmt.Errorf("reach waybill: %w: see that it runs there", err)
 }
 
 func (cl *client) close() { cl.http.CloseIdleConnections() }
