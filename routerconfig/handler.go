@@ -17,7 +17,7 @@ type handlerConfig struct {
 	To            outputs           `yaml:"to,omitempty" type:"text, map of text" doc:"The topic it writes, or, for a kind with named outputs, a map of output names to topics."`
 	Ordering      pipeline.Ordering `yaml:"ordering" enum:"none|key|partition" doc:"Which messages wait for each other: none; those with the same key, which needs key at the topic; or all of a partition."`
 	Concurrency   int               `yaml:"concurrency" min:"1" max:"100000" doc:"How many messages are handled at a time."`
-	InFlight      int               `yaml:"in_flight" min:"0" max:"1000000" doc:"How many messages are taken from the broker and not yet settled (the prefetch), of all partitions together. 0: the default." default:"8 × concurrency"`
+	InFlight      int               `yaml:"in_flight" min:"0" max:"1000000" doc:"How many messages are taken from the broker and not yet settled, of all partitions together; on RabbitMQ also the prefetch of each queue. 0: the default." default:"8 × concurrency"`
 	InFlightBytes size              `yaml:"in_flight_bytes" type:"size" doc:"The bound of in_flight in bytes of payload."`
 	Start         start             `yaml:"start" type:"oldest, newest, time" doc:"Where a new subscription begins: at the oldest message that is there, at what comes from now on, or at an RFC 3339 time. One that has read before goes on where it was."`
 	Timeout       time.Duration     `yaml:"timeout" doc:"How long one run of the kind may take. 0: no limit."`

@@ -74,7 +74,11 @@ func (cl *client) do(ctx context.Context, method, path string, header http.Heade
 
 // stream is do with a body that is read as it is sent.
 func (cl *client) stream(ctx context.Context, method, path string, header http.Header, body io.Reader) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, body)
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	req, err := http.NewRequestWithContext(traced, method, cl.base+path, body)
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
@@ -84,9 +88,7 @@ func (cl *client) stream(ctx context.Context, method, path string, header http.H
 	if cl.token != "" {
 		req.Header.Set("Authorization", "Bearer "+cl.token.Reveal())
 	}
-	var connected atomic.Bool
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
-	res, err := cl.http.Do(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	res, err := cl.http.Do(req)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
