@@ -98,6 +98,19 @@ func TestText(t *testing.T) {
 	}
 }
 
+// The short way for plain strings must not say anything else than the long one.
+func TestText_IsWhatJSONHas(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		inner := rapid.StringOf(rapid.SampledFrom([]rune("aZ ~\"\\\u007f\n\x1fé€u00e9"))).Draw(t, "inner")
+		raw := []byte(`"` + inner + rapid.SampledFrom([]string{`"`, ``}).Draw(t, "end"))
+		want, err := jsontext.AppendUnquote(nil, raw)
+		text, ok := Text(raw)
+		require.Equal(t, err == nil, ok, "%s", raw)
+		require.Equal(t, string(want), text, "%s", raw)
+	})
+}
+
 func TestCursor_EnterAndLeave(t *testing.T) {
 	t.Parallel()
 	doc := []byte(`{"a":[{"x":1},{"y":2}],"b":[],"c":3}`)
