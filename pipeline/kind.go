@@ -36,8 +36,9 @@ type Kind struct {
 	NewConfig func() any
 	// New makes the handler. It is called once for each handler of the kind
 	// at start, with the decoded config; an error stops the start. The
-	// function that it returns is called by many goroutines at once. It
-	// returns the messages to publish; it never publishes or settles itself.
+	// function that it returns is called by many goroutines at once, each with
+	// a copy of a message that is its own, to change or to pass on. It returns
+	// the messages to publish; it never publishes or settles itself.
 	New func(env Env, config any) (message.HandlerFunc, error)
 }
 

@@ -2,7 +2,6 @@ package prepare
 
 import (
 	"fmt"
-	"maps"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -35,7 +34,7 @@ func newHandler(env pipeline.Env, config any) (message.HandlerFunc, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := pipeline.NewMessage("", order, maps.Clone(msg.Metadata)) // the engine gives it its id
+		out := pipeline.NewMessage("", order, msg.Metadata) // the run's own; the engine gives it its id
 		out.Metadata.Set(pipeline.MetaConfigVersion, env.Version)
 		return []*message.Message{out}, nil
 	}, nil
