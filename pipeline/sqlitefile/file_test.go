@@ -300,7 +300,7 @@ func TestWrite_BatchIsBounded(t *testing.T) {
 					}
 				})
 			}
-			queued(t, f, min(test.writes, maxBatch))
+			queued(t, f, test.writes)
 			release()
 			wg.Wait()
 			require.Greater(t, len(batches), 1)

@@ -23,6 +23,11 @@ const (
 	maxBatchBytes = 8 << 20 // of text and blobs; the write that reaches it is the last
 )
 
+// maxQueue is how many writes may wait. What finds no place waits on a goroutine
+// of its own, which costs more than the write: so it is more than windows have in
+// flight as a rule.
+const maxQueue = 16 * maxBatch
+
 // ErrClosed is the error of a Write after Close.
 var ErrClosed = errors.New("the file is closed")
 
@@ -64,7 +69,7 @@ const (
 )
 
 func newWriter(path, dsn, schema string) (_ *writer, err error) {
-	w := &writer{path: path, stmts: make(map[string]*sql.Stmt), queue: make(chan *request, maxBatch), done: make(chan struct{})}
+	w := &writer{path: path, stmts: make(map[string]*sql.Stmt), queue: make(chan *request, maxQueue), done: make(chan struct{})}
 	if w.db, err = sql.Open("sqlite", dsn); err != nil {
 		return nil, err
 	}
