@@ -178,8 +178,9 @@ func (f *flight) Begin(done func(error)) {
 // begin reports whether the flight has begun, or has even ended.
 func (f *flight) begin() bool {
 	fs := f.publish.Flights
-	f.ctx.Begin(f.msg.Context(), f.publish.Holder.Timeout, nil)
-	if f.ctx.Err() != nil || !fs.add(f) {
+	outer := f.msg.Context()
+	f.ctx.Begin(outer, f.publish.Holder.Timeout, nil)
+	if outer.Err() != nil || !fs.add(f) {
 		f.ctx.End()
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -42,9 +43,10 @@ type producer struct {
 	ctx  context.Context //nolint:containedctx // the life of its goroutine
 	work sync.WaitGroup
 
+	current atomic.Pointer[stream] // nil: none is open; changed under mu
+
 	mu      sync.Mutex
 	started bool
-	current *stream       // nil: none is open
 	changed chan struct{} // closed when current changes
 	err     error         // why none is open
 }
@@ -84,6 +86,16 @@ func (p *producer) send(own, limit context.Context, topic string, record parcel)
 	}
 }
 
+// now returns the stream that is open, or nil, and then has one opened. It costs
+// less than get, which all who publish would wait for in turn.
+func (p *producer) now() *stream {
+	s := p.current.Load()
+	if s == nil {
+		_, _, _ = p.get()
+	}
+	return s
+}
+
 // get returns the stream that is open, or why none is, and a channel that is
 // closed when that changes. The first call has the producer opened.
 func (p *producer) get() (s *stream, changed <-chan struct{}, why error) {
@@ -93,7 +105,7 @@ func (p *producer) get() (s *stream, changed <-chan struct{}, why error) {
 		p.started = true
 		p.work.Go(p.keep)
 	}
-	return p.current, p.changed, p.err
+	return p.current.Load(), p.changed, p.err
 }
 
 // stop ends the producer once what it holds is sent, or after flushTime. end
@@ -108,10 +120,9 @@ func (p *producer) stop(end context.CancelFunc) {
 func (p *producer) put(s *stream, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err = why; p.current == s {
+	if p.err = why; p.current.Swap(s) == s {
 		return
 	}
-	p.current = s
 	close(p.changed)
 	p.changed = make(chan struct{})
 }

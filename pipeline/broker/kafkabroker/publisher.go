@@ -81,7 +81,7 @@ func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
 func (b *Broker) Start(topic string, msg *message.Message, to pipeline.Confirmer, number int) bool {
 	p := b.publisher
 	t, known := b.opts.Topic(topic)
-	if !known || t.MaxMessage > 0 && size(msg) > t.MaxMessage || msg.Context().Err() != nil {
+	if !known || t.MaxMessage > 0 && size(msg) > t.MaxMessage {
 		return false
 	}
 	record := encode(t, msg)
@@ -89,7 +89,7 @@ func (b *Broker) Start(topic string, msg *message.Message, to pipeline.Confirmer
 	if p.alone(topic, bytes) {
 		return false
 	}
-	s, _, _ := p.to.get()
+	s := p.to.now()
 	if s == nil {
 		return false
 	}
