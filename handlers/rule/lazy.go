@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/waybill-dev/waybill/pipeline/pointer"
 )
@@ -159,14 +156,11 @@ func scalar(raw []byte) (any, error) {
 
 // unquote returns the text of a string.
 func unquote(raw []byte) (string, error) {
-	if bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) && len(raw) > 1 {
-		return string(raw[1 : len(raw)-1]), nil
-	}
-	text, err := jsontext.AppendUnquote(nil, raw)
+	text, err := pointer.Unquote(raw)
 	if err != nil {
 		return "", fmt.Errorf("text is not Unicode: %w", err)
 	}
-	return string(text), nil
+	return text, nil
 }
 
 // plain returns v, decoded if it is a Lazy.

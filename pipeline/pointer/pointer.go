@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -145,28 +146,21 @@ func Text(value []byte) (text string, ok bool) {
 	}
 	switch value[0] {
 	case '"':
-		if text, ok := unescaped(value); ok {
-			return text, true
-		}
-		unquoted, err := jsontext.AppendUnquote(nil, value)
-		return string(unquoted), err == nil
+		text, err := Unquote(value)
+		return text, err == nil
 	case '{', '[', 'n':
 		return "", false
 	}
 	return string(value), true
 }
 
-// unescaped returns what is between the quotes of a string that is ASCII without
-// escapes, as most are: that costs half of what AppendUnquote does.
-func unescaped(value []byte) (text string, ok bool) {
-	last := len(value) - 1
-	if last < 1 || value[last] != '"' {
-		return "", false
+// Unquote returns the text of a JSON string; value begins with its quote. The
+// error says that it is malformed, or no Unicode text. One without escapes, as
+// most are, costs half of what AppendUnquote does.
+func Unquote(value []byte) (string, error) {
+	if end, escaped := stringEnd(value, 0); end == len(value) && !escaped && utf8.Valid(value) {
+		return string(value[1 : end-1]), nil
 	}
-	for _, c := range value[1:last] {
-		if c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return "", false
-		}
-	}
-	return string(value[1:last]), true
+	text, err := jsontext.AppendUnquote(nil, value)
+	return string(text), err
 }
