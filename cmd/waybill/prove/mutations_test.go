@@ -28,8 +28,8 @@ var mutations = []mutation{
 		"./middleware", "^TestFlights$/^a_message_ends",
 	},
 	{
-		"OneStuckHoldsUpAll", "pipeline/broker/rabbitbroker/follow.go",
-		"sweep.set(first != nil, sweepEvery)", "sweep.set(false, sweepEvery)",
+		"OneStuckHoldsUpAll", "pipeline/broker/rabbitbroker/confirmer.go",
+		"if f := c.flying[n]; f != nil {", "if f := c.flying[n]; f != nil && n == 0 {",
 		"./pipeline/broker/rabbitbroker", "^TestStart_OneStuckHoldsUpNobody$",
 	},
 	{
@@ -38,8 +38,8 @@ var mutations = []mutation{
 		"./pipeline/broker/embedbroker", "^TestFresh$",
 	},
 	{
-		"NoMandatory", "pipeline/broker/rabbitbroker/confirmer.go",
-		"PublishWithDeferredConfirm(j.out.exchange, j.out.key, true, false,", "PublishWithDeferredConfirm(j.out.exchange, j.out.key, false, false,",
+		"NoMandatory", "pipeline/broker/rabbitbroker/frames.go",
+		"const mandatory = 1", "const mandatory = 0",
 		"./cmd/waybill/app", "^TestRows_RabbitMQ$/^2-W1",
 	},
 	{

@@ -52,8 +52,8 @@ func Open(cfg pipeline.Broker, opts broker.Options) (broker.Broker, error) {
 	}
 	b := &Broker{
 		opts: opts, log: log, endpoint: e, api: api,
-		consume:  newLink("consume", e, log),
-		publish:  newLink("publish", e, log),
+		consume:  newLink(purposeConsume, e, log),
+		publish:  newLink(purposePublish, e, log),
 		troubles: make(map[string]string),
 	}
 	b.publisher = newPublisher(b, b.publish)

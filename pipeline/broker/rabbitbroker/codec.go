@@ -96,8 +96,20 @@ func identify(d *amqp.Delivery, meta message.Metadata) string {
 type outgoing struct {
 	exchange, key string
 	amqp.Publishing
-	headerBytes int // what properties and headers take in their frame
+	header []byte // what properties and headers are in the content header's frame
 }
+
+// id is the message's id.
+func (o *outgoing) id() string {
+	id, _ := o.Headers[headerID].(string)
+	return id
+}
+
+// size is what the message takes on its way, frames not counted.
+func (o *outgoing) size() int { return len(o.Body) + len(o.header) }
+
+// usualHeader is what the content header of most messages takes at most.
+const usualHeader = 512
 
 // encode makes what DefaultMarshaler makes, and sets properties. Errors are
 // permanent. The message is not changed.
@@ -130,7 +142,12 @@ func encode(l layout, msg *message.Message) (*outgoing, error) {
 	writeProperties(&out.Publishing, &w)
 	out.Headers[headerID] = msg.UUID
 	short(&out.MessageId, msg.UUID)
-	return out, out.check()
+	if len(out.key) > maxShort {
+		return nil, pipeline.Invalid("routing key has %d bytes, AMQP allows %d", len(out.key), maxShort)
+	}
+	var err error
+	out.header, err = appendHeader(make([]byte, 0, usualHeader), &out.Publishing)
+	return out, err
 }
 
 // restore gives a header the type that it was received with.
@@ -141,60 +158,4 @@ func restore(name, text string, w *wire) any {
 		}
 	}
 	return text
-}
-
-// check refuses what would break the connection for everybody, and measures.
-func (o *outgoing) check() error {
-	if len(o.key) > maxShort {
-		return pipeline.Invalid("routing key has %d bytes, AMQP allows %d", len(o.key), maxShort)
-	}
-	size, err := tableSize(o.Headers)
-	if err != nil {
-		return pipeline.Permanent(pipeline.WithReason(err, pipeline.ReasonInvalid))
-	}
-	// Class, weight, size, flags, delivery mode, priority and timestamp, and
-	// a length byte for each of nine short strings.
-	o.headerBytes = size + 14 + 10 + 9 +
-		len(o.ContentType) + len(o.ContentEncoding) + len(o.CorrelationId) + len(o.ReplyTo) +
-		len(o.MessageId) + len(o.Type) + len(o.AppId)
-	return nil
-}
-
-// tableSize returns how many bytes a table takes on the wire.
-func tableSize(t amqp.Table) (int, error) {
-	size := 4
-	for name, value := range t {
-		if len(name) > maxShort {
-			return 0, fmt.Errorf("header name %.20q... has %d bytes, AMQP allows %d", name, len(name), maxShort)
-		}
-		inner, err := fieldSize(value)
-		if err != nil {
-			return 0, err
-		}
-		size += 1 + len(name) + inner
-	}
-	return size, nil
-}
-
-func fieldSize(value any) (int, error) {
-	switch v := value.(type) {
-	case string:
-		return 5 + len(v), nil
-	case []byte:
-		return 5 + len(v), nil
-	case amqp.Table:
-		size, err := tableSize(v)
-		return 1 + size, err
-	case []any:
-		size := 5
-		for _, item := range v {
-			inner, err := fieldSize(item)
-			if err != nil {
-				return 0, err
-			}
-			size += inner
-		}
-		return size, nil
-	}
-	return 9, nil // the largest of the others
 }

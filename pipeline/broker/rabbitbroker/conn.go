@@ -21,8 +21,7 @@ const (
 // copies, and one goroutine sends what has gathered. Two things come of that.
 // Whoever publishes or acknowledges is never held by a broker that has stopped
 // reading (blocked by an alarm, or frozen), so deadlines can be kept. And what
-// many goroutines write at the same time leaves in one system call, where
-// amqp091-go flushes each message by itself.
+// many goroutines write at the same time leaves in one system call.
 //
 // What may gather is bounded by those who write: publishers by a confirmer's
 // room, acknowledgements by the prefetch.
@@ -55,15 +54,21 @@ func (c *bufferedConn) Read(p []byte) (int, error) { return c.reads.Read(p) }
 
 // Write takes p. The error is that of an earlier send.
 func (c *bufferedConn) Write(p []byte) (int, error) {
+	return len(p), c.add(func(b []byte) []byte { return append(b, p...) })
+}
+
+// add has f append to what is to be sent, which nobody else does meanwhile. The
+// error is that of an earlier send.
+func (c *bufferedConn) add(f func([]byte) []byte) error {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		return 0, c.err
+		return c.err
 	}
-	c.pending = append(c.pending, p...)
+	c.pending = f(c.pending)
 	c.mu.Unlock()
 	c.signal()
-	return len(p), nil
+	return nil
 }
 
 func (c *bufferedConn) signal() {

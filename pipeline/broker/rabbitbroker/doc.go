@@ -44,11 +44,13 @@
 // # A message's way out
 //
 // The publishing link has a connection of its own, made with the first
-// Publish. All callers share one channel in confirm mode. Each encodes, writes
-// and waits for its own confirm, or has it told (follow.go); nothing serialises them but memory, because
-// bufferedConn takes the bytes and sends them from one goroutine, many
-// messages in one system call. A message whose channel was lost is sent again
-// with the same id until its context ends.
+// Publish. All callers share one channel in confirm mode. Each encodes its
+// message (codec.go, frames.go), and the confirmer adds the frames to the memory
+// of bufferedConn, which one goroutine sends, many messages in one system call.
+// publishConn hears the confirms, and the confirmer tells whoever sent, who may
+// wait for that (Publish) or not (Start). A message of Publish whose channel was
+// lost is sent again with the same id until its context ends. Decision 0023 says
+// what is amqp091-go's there and what is not.
 //
 // # Traps
 //
@@ -60,14 +62,15 @@
 //   - Acknowledging a tag that is not outstanding closes the channel, also
 //     with multiple: see acker.flush.
 //   - Unroutable messages are confirmed. A message comes back by basic.return
-//     before that, but through another Go channel: see confirmer.takeReturn.
+//     before that, but through another Go channel: see confirmer.readReturns.
 //   - Publishing to an exchange that is not there closes the channel for all:
 //     see exchanges. So do a body over RabbitMQ's limit, and a CC header that
 //     is no array. Metadata over the frame size, or a header name over 255
 //     bytes, close the whole connection. All are found before they are sent.
-//   - A call (declare, qos) on a channel that others publish on gets between
-//     their frames and closes the connection: the confirmer's channel sees
-//     none.
+//   - What comes on a channel after the answer to a channel.close closes the
+//     whole connection: see confirmer.end.
+//   - RabbitMQ sends no heartbeats while it sends confirms, and amqp091-go gives
+//     up a connection on which it reads nothing: see publishConn.Read.
 //   - A broker that is blocked or frozen stops reading, and a write to the
 //     socket then waits for ever: see bufferedConn.
 //   - When a queue is deleted, amqp091-go closes the channel of deliveries and

@@ -117,35 +117,67 @@ func tlsConfig(cfg pipeline.TLS, uri amqp.URI) (*tls.Config, error) {
 	return out, nil
 }
 
+// connection is one to the broker.
+type connection struct {
+	*amqp.Connection
+	publishes *publishConn // what is below it; nil: it is not for publishing
+}
+
 // dial connects; purpose shows in the broker's list of connections.
-func (e *endpoint) dial(ctx context.Context, purpose string) (*amqp.Connection, error) {
+func (e *endpoint) dial(ctx context.Context, purpose string) (*connection, error) {
 	properties := amqp.Table{"product": "Waybill", "platform": "Go"}
 	properties.SetClientConnectionName("waybill " + purpose + " " + e.instance)
+	conn := &connection{}
 	var socket net.Conn
 	stop := func() bool { return true }
-	conn, err := amqp.DialConfig(e.url, amqp.Config{
-		SASL:            []amqp.Authentication{e.auth},
-		TLSClientConfig: e.tls,
-		Heartbeat:       heartbeat,
-		Properties:      properties,
-		Dial: func(network, address string) (net.Conn, error) {
-			dialer := net.Dialer{Timeout: dialTimeout}
-			raw, err := dialer.DialContext(ctx, network, address)
+	config := amqp.Config{
+		SASL:       []amqp.Authentication{e.auth},
+		Heartbeat:  heartbeat,
+		Properties: properties,
+		Dial: func(string, string) (net.Conn, error) {
+			raw, err := e.open(ctx)
 			if err != nil {
 				return nil, err
 			}
-			_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
 			stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
-			socket = newBufferedConn(raw)
+			if purpose == purposePublish {
+				conn.publishes = newPublishConn(raw)
+				socket = conn.publishes
+			} else {
+				socket = newBufferedConn(raw)
+			}
 			return socket, nil
 		},
-	})
+	}
+	var err error
+	// TLS is below what gathers writes and reads frames, and so not amqp091-go's.
+	plain := "amqp" + e.url[len(e.uri.Scheme):]
+	conn.Connection, err = amqp.DialConfig(plain, config)
 	stop()
 	if err != nil {
 		if socket != nil {
 			_ = socket.Close() // amqp091-go leaves it open
 		}
 		return nil, e.explain(err)
+	}
+	return conn, nil
+}
+
+// open opens the socket, which ends unless the handshake is over in time.
+func (e *endpoint) open(ctx context.Context) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	raw, err := dialer.DialContext(ctx, "tcp", e.address)
+	if err != nil {
+		return nil, err
+	}
+	_ = raw.SetDeadline(time.Now().Add(handshakeTimeout))
+	if e.tls == nil {
+		return raw, nil
+	}
+	conn := tls.Client(raw, e.tls)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
 	}
 	return conn, nil
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,12 @@ func TestDial_TLS(t *testing.T) {
 		cfg.TLS = pipeline.TLS{Enabled: true, CAFile: caFile, ServerName: "rabbit.test"}
 		b := openLogged(t, cfg, &logBuffer{})
 		require.Eventually(t, func() bool { return b.Health().OK() }, patience, 5*time.Millisecond)
+		f := setup(t) // in the clear
+		topic := f.topic("out", nil)
+		f.provision()
+		b.(*Broker).opts.Topic = f.lookup
+		require.NoError(t, b.Publisher().Publish(topic.Name, text("m", strings.Repeat("x", 300_000))))
+		require.Len(t, f.take(topic.Name).Body, 300_000)
 		require.NoError(t, b.Close())
 
 		cfg.TLS.ServerName = "" // 127.0.0.1 is not in the certificate

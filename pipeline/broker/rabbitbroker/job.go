@@ -15,38 +15,18 @@ type job struct {
 	done bool
 	err  error // the outcome, once done
 
-	via     *confirmer // the channel of the latest try
-	confirm confirmation
-	sent    bool  // the broker may have it
-	refused bool  // the broker said no for now
-	why     error // why the latest try failed
+	confirm waiter // of the latest try; nil: it is not in flight
+	sent    bool   // the broker may have it
+	why     error  // why the latest try failed
 }
 
-// confirmation is what the broker says to a message; amqp091-go's.
-type confirmation interface {
-	Done() <-chan struct{} // closed when it has said something, or never will
-	Acked() bool
-}
+// waiter is a pipeline.Confirmer for somebody who waits.
+type waiter chan error
 
-// id is the message's id.
-func (o *outgoing) id() string {
-	id, _ := o.Headers[headerID].(string)
-	return id
-}
-
-// charge is what the message takes of a confirmer's room. One that is larger
-// than all of it passes alone.
-func (j *job) charge() int64 {
-	size := int64(len(j.out.Body) + j.out.headerBytes)
-	return min(max(size, minCharge), roomBytes)
-}
+// Confirmed implements pipeline.Confirmer.
+func (w waiter) Confirmed(_ int, err error) { w <- err }
 
 func (j *job) fail(err error) { j.done, j.err = true, j.explain(err) }
-
-func (j job) failed(err error) job {
-	j.fail(err)
-	return j
-}
 
 // explain makes a timeout of what ended after the message may have left.
 func (j *job) explain(err error) error {
@@ -61,23 +41,42 @@ func (j *job) explain(err error) error {
 		pipeline.ReasonTimeout)
 }
 
-// await waits for the confirm, if the job is in flight, and settles it. When
-// ctx is done first the job has failed, and its room is freed later, when the
-// confirm comes or the channel ends.
+// waitForRoom waits until there was room for the message. False: the job has
+// failed.
+func (j *job) waitForRoom(c *confirmer) bool {
+	if err := c.room.Acquire(j.ctx, j.out.charge()); err != nil {
+		j.fail(pipeline.WithReason(fmt.Errorf("wait for earlier messages: %w", context.Cause(j.ctx)), pipeline.ReasonUnavailable))
+		return false
+	}
+	c.room.Release(j.out.charge()) // the caller takes it
+	return true
+}
+
+// send sends the job's message, for which there is room. Where the channel has
+// just ended the job stays open.
+func (j *job) send(c *confirmer) {
+	w := make(waiter, 1)
+	if c.send(&flight{out: j.out, to: w}) {
+		j.confirm, j.sent = w, true
+	}
+}
+
+// await waits for the confirm, if the job is in flight. It leaves the job open if
+// the message must be sent again.
 func (j *job) await() {
 	if j.confirm == nil {
 		return
 	}
-	if _, err := pipeline.Await(j.ctx, j.confirm.Done()); err != nil {
-		abandoned := *j
-		j.confirm = nil
+	err, ended := pipeline.Await(j.ctx, j.confirm)
+	j.confirm = nil
+	switch {
+	case ended != nil:
+		j.fail(ended)
+	case err == nil:
+		j.done = true
+	case pipeline.IsPermanent(err):
 		j.fail(err)
-		// The link is closed only after its connection, which settles all.
-		j.via.p.link.spawn(func() {
-			<-abandoned.confirm.Done()
-			abandoned.via.settle(&abandoned)
-		})
-		return
+	default:
+		j.why = err
 	}
-	j.via.settle(j)
 }

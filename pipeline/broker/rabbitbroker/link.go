@@ -27,6 +27,12 @@ func newBackoff() *backoff.ExponentialBackOff {
 	return b
 }
 
+// What links are for, as the broker lists their connections.
+const (
+	purposeConsume = "consume"
+	purposePublish = "publish"
+)
+
 // link is one connection to the broker that is made again, for ever, whenever
 // it breaks. There are two: alarms block connections that publish, and acks
 // must not wait behind them.
@@ -47,10 +53,10 @@ type link struct {
 
 // linkState is how a link stands.
 type linkState struct {
-	conn    *amqp.Connection // nil while there is none
-	err     error            // why not
-	blocked string           // why the broker does not take messages for now
-	since   time.Time        // of the last change
+	conn    *connection // nil while there is none
+	err     error       // why not
+	blocked string      // why the broker does not take messages for now
+	since   time.Time   // of the last change
 }
 
 func newLink(purpose string, e *endpoint, log *slog.Logger) *link {
@@ -100,7 +106,7 @@ func (l *link) run() {
 }
 
 // watch returns when the connection has ended.
-func (l *link) watch(conn *amqp.Connection) {
+func (l *link) watch(conn *connection) {
 	closed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	alarms := conn.NotifyBlocked(make(chan amqp.Blocking, 16))
 	l.set(linkState{conn: conn})
@@ -123,7 +129,7 @@ func (l *link) watch(conn *amqp.Connection) {
 	}
 }
 
-func (l *link) block(conn *amqp.Connection, alarm amqp.Blocking) {
+func (l *link) block(conn *connection, alarm amqp.Blocking) {
 	state := linkState{conn: conn}
 	if alarm.Active {
 		state.blocked = "RabbitMQ takes no messages: " + alarm.Reason
@@ -180,7 +186,7 @@ func (l *link) active() bool {
 
 // connection waits until there is one. The error says why there was none by
 // the time ctx was done.
-func (l *link) connection(ctx context.Context) (*amqp.Connection, error) {
+func (l *link) connection(ctx context.Context) (*connection, error) {
 	l.start()
 	for {
 		l.mu.Lock()

@@ -19,9 +19,9 @@ import (
 // ones take more; a topic's max_message says otherwise.
 const defaultMaxMessage = 16 << 20
 
-// publisher sends messages and waits for their confirms. Callers write into
-// memory (see bufferedConn) and wait each for their own confirm, so that many
-// are in flight and nobody waits for anybody else.
+// publisher sends messages. Callers write into memory (see bufferedConn), and wait
+// each for their own confirm or have it told, so that many are in flight and
+// nobody waits for anybody else.
 type publisher struct {
 	b         *Broker
 	link      *link
@@ -48,7 +48,13 @@ func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
 	p.once.Do(func() { p.link.spawn(p.run) })
 	jobs := make([]job, len(msgs))
 	for i, msg := range msgs {
-		jobs[i] = p.prepare(topic, msg)
+		j := &jobs[i]
+		j.ctx = msg.Context()
+		if out, err := p.prepare(topic, msg); err != nil {
+			j.fail(err)
+		} else {
+			j.out = out
+		}
 	}
 	var pauses *backoff.ExponentialBackOff
 	for p.round(jobs) {
@@ -74,26 +80,24 @@ func outcome(jobs []job) error {
 
 // prepare encodes a message. What is wrong with it is found here, before it
 // can break the channel that all share.
-func (p *publisher) prepare(topic string, msg *message.Message) job {
-	j := job{ctx: msg.Context()}
+func (p *publisher) prepare(topic string, msg *message.Message) (*outgoing, error) {
 	t, ok := p.b.opts.Topic(topic)
 	if !ok {
-		return j.failed(pipeline.Permanent(pipeline.WithReason(
-			fmt.Errorf("topic %q is not in the config: add it under topics", topic), pipeline.ReasonUnroutable)))
+		return nil, pipeline.Permanent(pipeline.WithReason(
+			fmt.Errorf("topic %q is not in the config: add it under topics", topic), pipeline.ReasonUnroutable))
 	}
 	out, err := encode(layoutOf(t), msg)
 	if err != nil {
-		return j.failed(fmt.Errorf("topic %s: %w", topic, err))
+		return nil, fmt.Errorf("topic %s: %w", topic, err)
 	}
 	limit := t.MaxMessage
 	if limit == 0 {
 		limit = defaultMaxMessage
 	}
-	if size := len(out.Body) + out.headerBytes; size > limit {
-		return j.failed(tooLarge(topic, size, limit))
+	if size := out.size(); size > limit {
+		return nil, tooLarge(topic, size, limit)
 	}
-	j.out = out
-	return j
+	return out, nil
 }
 
 func tooLarge(topic string, size, limit int) error {
@@ -116,16 +120,16 @@ func (p *publisher) round(jobs []job) (again bool) {
 		if c == nil {
 			continue
 		}
-		for !c.room.TryAcquire(j.charge()) {
+		for !c.room.TryAcquire(j.out.charge()) {
 			if oldest < i { // our own may be what takes the room
 				jobs[oldest].await()
 				oldest++
-			} else if !c.waitForRoom(j) {
+			} else if !j.waitForRoom(c) {
 				break
 			}
 		}
 		if !j.done {
-			c.send(j)
+			j.send(c)
 		}
 	}
 	for ; oldest < len(jobs); oldest++ {
@@ -147,7 +151,7 @@ func (p *publisher) ready(j *job) *confirmer {
 		err = p.exchanges.check(j.ctx, j.out.exchange)
 	}
 	if err == nil {
-		err = c.fits(j)
+		err = c.fits(j.out)
 	}
 	if err != nil {
 		j.fail(err)
@@ -160,7 +164,7 @@ func (p *publisher) ready(j *job) *confirmer {
 // channel was lost need no pause: the next channel is waited for.
 func (p *publisher) pause(jobs []job, pauses *backoff.ExponentialBackOff) {
 	for i := range jobs {
-		if j := &jobs[i]; !j.done && j.refused {
+		if j := &jobs[i]; !j.done && errors.Is(j.why, errRefused) {
 			rest(j.ctx, pauses.NextBackOff())
 			return
 		}
@@ -234,4 +238,19 @@ func (p *publisher) set(c *confirmer, err error) {
 	p.current, p.err = c, err
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// Start implements broker.Broker.
+func (b *Broker) Start(topic string, msg *message.Message, to pipeline.Confirmer, number int) bool {
+	out, err := b.publisher.prepare(topic, msg)
+	return err == nil && b.publisher.start(&flight{out: out, to: to, no: number})
+}
+
+// start sends a message if that can be done at once.
+func (p *publisher) start(f *flight) bool {
+	p.mu.Lock()
+	c := p.current
+	p.mu.Unlock()
+	return c != nil && p.exchanges.isKnown(f.out.exchange) && c.fits(f.out) == nil &&
+		c.room.TryAcquire(f.out.charge()) && c.send(f)
 }

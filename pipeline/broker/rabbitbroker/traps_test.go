@@ -3,6 +3,7 @@ package rabbitbroker
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,17 +116,42 @@ func TestT3_NoExchange(t *testing.T) {
 }
 
 // TestT3_ExchangeDeletedUnderPublisher: the one who publishes to it gets the
-// error, everybody else's messages are sent again.
+// error, everybody else's messages are sent again. The channel is lost, and not
+// its connection: nothing is sent on it once RabbitMQ has closed it.
 func TestT3_ExchangeDeletedUnderPublisher(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	good, doomed := f.topic("good", nil), f.topic("doomed", nil)
 	f.provision()
 	f.mustPublish(doomed, text("m", "x"))
-	require.NoError(t, f.ch.ExchangeDelete(doomed.Name, false, false))
-	err := f.publish(doomed, text("m", "x"))[0]
-	require.Equal(t, pipeline.ReasonUnroutable, pipeline.ReasonOf(err), "%v", err)
-	f.mustPublish(good, text("m", "x"))
+	var others sync.WaitGroup
+	stop := make(chan struct{})
+	for range 8 {
+		others.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := f.b.Publisher().Publish(good.Name, text(fmt.Sprint(i), "x")); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 5 {
+		require.NoError(t, f.ch.ExchangeDelete(doomed.Name, false, false))
+		err := f.publish(doomed, text("m", "x"))[0]
+		require.Equal(t, pipeline.ReasonUnroutable, pipeline.ReasonOf(err), "%v", err)
+		f.provision()
+		f.mustPublish(doomed, text("m", "x"))
+	}
+	close(stop)
+	others.Wait()
+	require.Contains(t, f.log.String(), "channel lost")
+	require.NotContains(t, f.log.String(), "connection lost")
 }
 
 // TestT4_QueueDeletedUnderConsumer: no phantom message; the queue is made

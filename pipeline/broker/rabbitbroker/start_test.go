@@ -41,38 +41,6 @@ func (f *bundle) started(topic pipeline.Topic, to answers, n int) {
 	}
 }
 
-// TestStart_OneStuckHoldsUpNobody: a message whose queue confirms nothing keeps
-// those that were sent after it, to other queues, from nothing.
-func TestStart_OneStuckHoldsUpNobody(t *testing.T) {
-	t.Parallel()
-	f := setup(t)
-	topic := f.topic("out", nil)
-	f.provision()
-	to := make(answers, 10)
-	f.started(topic, to, 1)
-	require.Equal(t, answer{0, nil}, to.next(t))
-	f.b.publisher.mu.Lock()
-	c := f.b.publisher.current
-	f.b.publisher.mu.Unlock()
-	silent := make(chan struct{})
-	t.Cleanup(func() { close(silent) }) // before the broker is closed, which waits for all
-	stuck := f.b.publisher.prepare(topic.Name, text("stuck", "x"))
-	stuck.confirm = unconfirmed(silent)
-	require.True(t, c.room.TryAcquire(stuck.charge()))
-	require.True(t, c.sent.add(&followed{job: stuck, to: to, number: 9}))
-	f.started(topic, to, 3)
-	for i := range 3 {
-		require.Equal(t, answer{i, nil}, to.next(t))
-	}
-}
-
-// unconfirmed is the confirmation of a message to a queue that is stuck until it
-// is closed.
-type unconfirmed chan struct{}
-
-func (u unconfirmed) Done() <-chan struct{} { return u }
-func (u unconfirmed) Acked() bool           { return true }
-
 // TestStart_Unroutable: what reaches no queue is never confirmed.
 func TestStart_Unroutable(t *testing.T) {
 	t.Parallel()
