@@ -154,7 +154,8 @@ type flight struct {
 	out     []Output
 	room    [1]Output      // for out
 	ctx     pipeline.Scope // of this try
-	done    func(error)
+	outcome *pipeline.Outcome
+	done    func(*pipeline.Outcome, error)
 
 	// Under the mutex of the flights.
 	flying     bool
@@ -168,10 +169,10 @@ type flight struct {
 var _ pipeline.Later = (*flight)(nil)
 
 // Begin implements pipeline.Later. What cannot begin is published here and now.
-func (f *flight) Begin(done func(error)) {
-	f.done = done
+func (f *flight) Begin(o *pipeline.Outcome, done func(*pipeline.Outcome, error)) {
+	f.outcome, f.done = o, done
 	if !f.begin() {
-		done(f.publish.hold(f.msg, f.out, nil, nil))
+		done(o, f.publish.hold(f.msg, f.out, nil, nil))
 	}
 }
 
@@ -233,10 +234,10 @@ func (f *flight) Confirmed(i int, err error) {
 func (f *flight) end() {
 	f.ctx.End()
 	if f.errs == nil && f.late == nil {
-		f.done(nil)
+		f.done(f.outcome, nil)
 		return
 	}
-	go func() { f.done(f.publish.hold(f.msg, f.left(), nil, f.late)) }()
+	go func() { f.done(f.outcome, f.publish.hold(f.msg, f.left(), nil, f.late)) }()
 }
 
 // left are the outputs that were not confirmed.

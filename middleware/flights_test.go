@@ -61,7 +61,7 @@ func (a *airport) begin(ctx context.Context, t *testing.T, holder Holder, names 
 	require.NoError(t, err)
 	require.NotNil(t, outcome.Deferred(), "the outcome is known later")
 	ended := make(chan error, 2)
-	outcome.Deferred().Begin(func(err error) { ended <- err })
+	outcome.Deferred().Begin(outcome, func(_ *pipeline.Outcome, err error) { ended <- err })
 	return ended
 }
 

@@ -34,7 +34,7 @@ func (l Log) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		handling := l.Log.Begin(&l.Route, msg)
 		outcome.Witness = handling
 		produced, err := h(msg)
-		return produced, outcome.Then(err, func(err error) error {
+		return produced, outcome.Then(msg, err, func(_ *message.Message, _ *pipeline.Outcome, err error) error {
 			defer handling.Close()
 			if outcome.Result == "" { // the chain has panicked
 				outcome.Result = pipeline.ResultStopped

@@ -19,16 +19,19 @@ type Record struct {
 // Middleware wraps h.
 func (r Record) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	h = Recover(h) // what the chain holds is let go, whatever happens in it
+	done := r.done
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx, outcome := pipeline.NewOutcome(msg.Context())
 		msg.SetContext(ctx)
-		begin := time.Now()
+		outcome.Began = time.Now()
 		r.Begin()
 		produced, err := h(msg)
-		return produced, outcome.Then(err, func(err error) error {
-			defer outcome.End()
-			r.Done(outcome, time.Since(begin))
-			return err
-		})
+		return produced, outcome.Then(msg, err, done)
 	}
+}
+
+func (r Record) done(_ *message.Message, outcome *pipeline.Outcome, err error) error {
+	defer outcome.End()
+	r.Done(outcome, time.Since(outcome.Began))
+	return err
 }

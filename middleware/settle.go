@@ -34,10 +34,11 @@ type Settle struct {
 // Middleware wraps h.
 func (s Settle) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	h = Recover(h) // of what the chain itself does with a kind's results
+	end := s.end
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outcome := pipeline.OutcomeOf(msg.Context())
 		_, err := h(msg)
-		return nil, outcome.Then(err, func(err error) error { return s.end(msg, outcome, err) })
+		return nil, outcome.Then(msg, err, end)
 	}
 }
 

@@ -25,7 +25,7 @@ func (t Timeout) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	}
 	return func(msg *message.Message) ([]*message.Message, error) {
 		outer := msg.Context()
-		ctx := pipeline.NewScope(outer, t.After)
+		ctx := pipeline.RunScope(outer, t.After)
 		defer ctx.End()
 		defer msg.SetContext(outer)
 		msg.SetContext(ctx)

@@ -32,8 +32,8 @@ func (t Trace) Middleware(h message.HandlerFunc) message.HandlerFunc {
 		ctx, span := t.start(msg)
 		msg.SetContext(ctx)
 		produced, err := h(msg)
-		o := pipeline.OutcomeOf(msg.Context())
-		return produced, o.Then(err, func(err error) error {
+		outcome := pipeline.OutcomeOf(msg.Context())
+		return produced, outcome.Then(msg, err, func(_ *message.Message, o *pipeline.Outcome, err error) error {
 			defer span.End()
 			if o.Result == pipeline.ResultDead {
 				span.SetAttributes(attribute.String("error.type", string(o.Reason)))

@@ -133,6 +133,7 @@ const (
 	originKey
 	outcomeKey
 	identityKey
+	roomKey // of the room that NewOutcome made
 	drainingKey
 )
 

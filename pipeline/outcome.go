@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 // Result is how the handling of a message ended.
@@ -23,6 +25,7 @@ const (
 // while the message is handled; what stands outside of settle reads it. It is
 // used by one goroutine at a time.
 type Outcome struct {
+	Began    time.Time // when the handling began
 	Result   Result
 	Reason   Reason    // why it failed, last; "" if it never did
 	Err      error     // the last error
@@ -40,9 +43,10 @@ type Outcome struct {
 	settling []func(Result) Write
 	finally  []func()
 	later    Later
-	then     []func(error) error
-	room     [4]func(error) error // for then
-	output   [1]string            // for Outputs
+	then     []Step
+	of       *message.Message // whose outcome it is, as Then knows
+	room     [4]Step          // for then
+	output   [1]string        // for Outputs
 }
 
 // Sends adds the id of an output.
@@ -55,10 +59,14 @@ func (o *Outcome) Sends(id string) {
 
 // Later is what the outcome of a message is known after.
 type Later interface {
-	// Begin begins it, and returns. done is called once with how it went: where it
-	// went well by any goroutine, which done must not hold up.
-	Begin(done func(error))
+	// Begin begins it, and returns. done is called once with o and how it went:
+	// where it went well by any goroutine, which done must not hold up.
+	Begin(o *Outcome, done func(o *Outcome, how error))
 }
+
+// Step is what somebody in the chain does with how it has ended inside: it
+// returns how it ends for who stands outside. It is made once for all messages.
+type Step func(msg *message.Message, o *Outcome, how error) error
 
 // Defer says that the outcome is known later: what the chain does with it waits
 // for that (Then), and no goroutine does. Whoever runs the chain begins l behind
@@ -68,10 +76,12 @@ func (o *Outcome) Defer(l Later) { o.later = l }
 // Deferred returns what was given to Defer, or nil.
 func (o *Outcome) Deferred() Later { return o.later }
 
-// Then calls f with how the chain inside has ended, and returns what f does; nil
-// where that is known later, when f is called by Conclude. What fails after Defer
-// defers nothing. A panic of f is an error, so that who stands outside can end.
-func (o *Outcome) Then(err error, f func(error) error) error {
+// Then calls f with how the chain inside has ended for msg, whose outcome this is,
+// and returns what f does; nil where that is known later, when f is called by
+// Conclude. What fails after Defer defers nothing. A panic of f is an error, so
+// that who stands outside can end.
+func (o *Outcome) Then(msg *message.Message, err error, f Step) error {
+	o.of = msg
 	if o.later != nil && err == nil {
 		if o.then == nil {
 			o.then = o.room[:0]
@@ -80,8 +90,11 @@ func (o *Outcome) Then(err error, f func(error) error) error {
 		return nil
 	}
 	o.later = nil
-	return guarded(f, o.Conclude(err))
+	return o.guarded(f, o.Conclude(err))
 }
+
+// Message returns the message that Then was last called with.
+func (o *Outcome) Message() *message.Message { return o.of }
 
 // Conclude does what Then put off, the first, which is the innermost, first. Each
 // has the error of the one before.
@@ -89,18 +102,18 @@ func (o *Outcome) Conclude(err error) error {
 	then := o.then
 	o.then = nil
 	for _, f := range then {
-		err = guarded(f, err)
+		err = o.guarded(f, err)
 	}
 	return err
 }
 
-func guarded(f func(error) error, how error) (err error) {
+func (o *Outcome) guarded(f Step, how error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = &PanicError{Value: value, Stack: debug.Stack()}
 		}
 	}()
-	return f(how)
+	return f(o.of, o, how)
 }
 
 // Plain reports whether success means no more than that the outputs are sent:
@@ -128,7 +141,7 @@ func (o *Outcome) Reset(before Outcome) {
 	for _, f := range slices.Backward(o.finally[len(before.finally):]) {
 		f()
 	}
-	o.Result, o.Reason, o.Err = before.Result, before.Reason, before.Err
+	o.Began, o.Result, o.Reason, o.Err = before.Began, before.Result, before.Reason, before.Err
 	o.Attempts, o.First, o.Last = before.Attempts, before.First, before.Last
 	o.Outputs, o.Answer, o.Before = before.Outputs, before.Answer, before.Before
 	o.settling, o.finally = before.settling, before.finally
@@ -180,7 +193,8 @@ func (o *Outcome) Failed(err error, now time.Time) {
 	o.Last, o.Err, o.Reason = now, err, ReasonOf(err)
 }
 
-// NewOutcome returns ctx carrying a new outcome, in one object.
+// NewOutcome returns ctx carrying a new outcome, in one object with room for what
+// every message has besides: see WithIdentity and RunScope.
 func NewOutcome(ctx context.Context) (context.Context, *Outcome) {
 	c := &outcomeContext{Context: ctx}
 	return c, &c.outcome
@@ -189,12 +203,20 @@ func NewOutcome(ctx context.Context) (context.Context, *Outcome) {
 type outcomeContext struct {
 	context.Context
 	outcome Outcome
+	id      Identity
+	run     Scope
+	begun   bool // run is in use
 }
 
 // Value implements context.Context.
 func (c *outcomeContext) Value(key any) any {
-	if key == outcomeKey {
+	switch {
+	case key == outcomeKey:
 		return &c.outcome
+	case key == identityKey && c.id != Identity{}:
+		return &c.id
+	case key == roomKey:
+		return c
 	}
 	return c.Context.Value(key)
 }
@@ -213,35 +235,38 @@ func OutcomeOf(ctx context.Context) *Outcome {
 	return &Outcome{}
 }
 
+// RunScope is NewScope for a run of the kind, one at a time. The first of a
+// message is part of what NewOutcome made.
+func RunScope(ctx context.Context, timeout time.Duration) *Scope {
+	c, _ := ctx.Value(roomKey).(*outcomeContext)
+	if c == nil || c.begun {
+		return NewScope(ctx, timeout)
+	}
+	c.begun = true
+	c.run.Begin(ctx, timeout, nil)
+	return &c.run
+}
+
 // Identity names a message in logs and links it to what it came from.
 type Identity struct {
 	Message     string // its id
 	Correlation string // the id of the conversation: its own where it began one
 }
 
-// WithIdentity returns ctx carrying id.
+// WithIdentity returns ctx carrying id. A ctx of NewOutcome, which carries none,
+// is given it.
 func WithIdentity(ctx context.Context, id Identity) context.Context {
-	return &identified{ctx, id}
+	if c, ok := ctx.(*outcomeContext); ok && c.id == (Identity{}) {
+		c.id = id
+		return c
+	}
+	return context.WithValue(ctx, identityKey, &id)
 }
 
 // IdentityOf returns the identity that ctx carries.
 func IdentityOf(ctx context.Context) (Identity, bool) {
-	if i, ok := ctx.Value(identityKey).(*identified); ok {
-		return i.id, true
+	if id, ok := ctx.Value(identityKey).(*Identity); ok {
+		return *id, true
 	}
 	return Identity{}, false
-}
-
-// identified is a context and the identity that it carries, in one object.
-type identified struct {
-	context.Context
-	id Identity
-}
-
-// Value implements context.Context.
-func (i *identified) Value(key any) any {
-	if key == identityKey {
-		return i
-	}
-	return i.Context.Value(key)
 }

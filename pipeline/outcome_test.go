@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/waybill-dev/waybill/pipeline"
@@ -24,7 +25,7 @@ func TestOutcome_Reset(t *testing.T) {
 	t.Run("forgets all of the run but who follows it", func(t *testing.T) {
 		t.Parallel()
 		o := &pipeline.Outcome{
-			Result: pipeline.ResultDead, Reason: pipeline.ReasonTimeout, Err: errors.New("x"), Attempts: 1, First: time.Now(), Last: time.Now(),
+			Began: time.Now(), Result: pipeline.ResultDead, Reason: pipeline.ReasonTimeout, Err: errors.New("x"), Attempts: 1, First: time.Now(), Last: time.Now(),
 			Outputs: []string{"o"}, Answer: "a", Before: true, Witness: unheard{},
 		}
 		filled := reflect.ValueOf(*o)
@@ -57,7 +58,7 @@ func TestOutcome_Then(t *testing.T) {
 	t.Run("what is known is told at once", func(t *testing.T) {
 		t.Parallel()
 		o := &pipeline.Outcome{}
-		require.ErrorIs(t, o.Then(nil, func(err error) error { return errors.Join(err, failed) }), failed)
+		require.ErrorIs(t, o.Then(nil, nil, func(_ *message.Message, _ *pipeline.Outcome, err error) error { return errors.Join(err, failed) }), failed)
 	})
 
 	t.Run("what is known later is told then, from inside to outside", func(t *testing.T) {
@@ -66,7 +67,7 @@ func TestOutcome_Then(t *testing.T) {
 		o.Defer(never{})
 		var told []string
 		for _, name := range []string{"inner", "middle", "outer"} {
-			require.NoError(t, o.Then(nil, func(err error) error {
+			require.NoError(t, o.Then(nil, nil, func(_ *message.Message, _ *pipeline.Outcome, err error) error {
 				told = append(told, name)
 				return fmt.Errorf("%s: %w", name, err)
 			}))
@@ -80,8 +81,8 @@ func TestOutcome_Then(t *testing.T) {
 		t.Parallel()
 		o := &pipeline.Outcome{}
 		o.Defer(never{})
-		require.NoError(t, o.Then(nil, func(err error) error { return fmt.Errorf("inner: %w", err) }))
-		require.EqualError(t, o.Then(failed, func(err error) error { return fmt.Errorf("outer: %w", err) }), "outer: inner: failed")
+		require.NoError(t, o.Then(nil, nil, func(_ *message.Message, _ *pipeline.Outcome, err error) error { return fmt.Errorf("inner: %w", err) }))
+		require.EqualError(t, o.Then(nil, failed, func(_ *message.Message, _ *pipeline.Outcome, err error) error { return fmt.Errorf("outer: %w", err) }), "outer: inner: failed")
 		require.Nil(t, o.Deferred())
 	})
 
@@ -89,11 +90,11 @@ func TestOutcome_Then(t *testing.T) {
 		t.Parallel()
 		var panicked *pipeline.PanicError
 		o := &pipeline.Outcome{}
-		require.ErrorAs(t, o.Then(nil, func(error) error { panic("at once") }), &panicked)
+		require.ErrorAs(t, o.Then(nil, nil, func(*message.Message, *pipeline.Outcome, error) error { panic("at once") }), &panicked)
 		o.Defer(never{})
 		ended := false
-		_ = o.Then(nil, func(error) error { panic("later") })
-		_ = o.Then(nil, func(err error) error { ended = true; return err })
+		_ = o.Then(nil, nil, func(*message.Message, *pipeline.Outcome, error) error { panic("later") })
+		_ = o.Then(nil, nil, func(_ *message.Message, _ *pipeline.Outcome, err error) error { ended = true; return err })
 		require.ErrorAs(t, o.Conclude(nil), &panicked)
 		require.True(t, ended)
 	})
@@ -102,4 +103,4 @@ func TestOutcome_Then(t *testing.T) {
 // never begins nothing.
 type never struct{}
 
-func (never) Begin(func(error)) {}
+func (never) Begin(*pipeline.Outcome, func(*pipeline.Outcome, error)) {}

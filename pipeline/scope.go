@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,10 +25,16 @@ type Scope struct {
 	deadline time.Time       // zero: none of its own
 	origin   *Origin         // nil: its parent's
 
-	mu    sync.Mutex
-	inner context.Context //nolint:containedctx // made when Done is first asked for
-	stop  context.CancelFunc
-	ended bool
+	ended  atomic.Bool
+	inner  atomic.Pointer[inner] // made when Done is first asked for
+	making sync.Mutex            // held by whoever makes it
+}
+
+// inner is the context of the standard library that a scope stands for, once
+// somebody waits for its end.
+type inner struct {
+	context.Context
+	stop context.CancelFunc
 }
 
 type scopeKey struct{}
@@ -52,12 +59,9 @@ func (s *Scope) Begin(parent context.Context, timeout time.Duration, origin *Ori
 
 // End ends the scope.
 func (s *Scope) End() {
-	s.mu.Lock()
-	s.ended = true
-	stop := s.stop
-	s.mu.Unlock()
-	if stop != nil {
-		stop()
+	s.ended.Store(true)
+	if in := s.inner.Load(); in != nil {
+		in.stop()
 	}
 }
 
@@ -72,23 +76,30 @@ func (s *Scope) Deadline() (time.Time, bool) {
 
 // Done implements context.Context.
 func (s *Scope) Done() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.inner == nil {
-		s.make()
+	in := s.inner.Load()
+	if in == nil {
+		in = s.make()
 	}
-	return s.inner.Done()
+	return in.Done()
 }
 
-func (s *Scope) make() {
+func (s *Scope) make() *inner {
+	s.making.Lock()
+	defer s.making.Unlock()
+	if in := s.inner.Load(); in != nil {
+		return in
+	}
+	in := &inner{}
 	if deadline, ok := s.Deadline(); ok {
-		s.inner, s.stop = context.WithDeadline(s.root(), deadline)
+		in.Context, in.stop = context.WithDeadline(s.root(), deadline)
 	} else {
-		s.inner, s.stop = context.WithCancel(s.root())
+		in.Context, in.stop = context.WithCancel(s.root())
 	}
-	if s.ended {
-		s.stop()
+	s.inner.Store(in)
+	if s.ended.Load() { // or else End finds it
+		in.stop()
 	}
+	return in
 }
 
 // root is the nearest context around the scope that is none, or that somebody
@@ -100,9 +111,9 @@ func (s *Scope) root() context.Context {
 	if !ok || s.parent.Value(cancelKey) != outer.Value(cancelKey) { // something between the two ends by itself, or never
 		return s.parent
 	}
-	outer.mu.Lock()
-	defer outer.mu.Unlock()
-	if outer.inner != nil || outer.ended {
+	outer.making.Lock()
+	defer outer.making.Unlock()
+	if outer.inner.Load() != nil || outer.ended.Load() {
 		return s.parent
 	}
 	return outer.root()
@@ -110,13 +121,13 @@ func (s *Scope) root() context.Context {
 
 // Err implements context.Context.
 func (s *Scope) Err() error {
-	s.mu.Lock()
-	inner, ended := s.inner, s.ended
-	s.mu.Unlock()
+	if in := s.inner.Load(); in != nil {
+		if err := in.Err(); err != nil || !s.ended.Load() {
+			return err
+		}
+	}
 	switch {
-	case inner != nil:
-		return inner.Err()
-	case ended:
+	case s.ended.Load():
 		return context.Canceled
 	case s.parent.Err() != nil:
 		return s.parent.Err()
@@ -136,11 +147,8 @@ func (s *Scope) Value(key any) any {
 			return s.origin
 		}
 	case cancelKey:
-		s.mu.Lock()
-		inner := s.inner
-		s.mu.Unlock()
-		if inner != nil {
-			return inner.Value(key)
+		if in := s.inner.Load(); in != nil {
+			return in.Value(key)
 		}
 	}
 	return s.parent.Value(key)

@@ -37,10 +37,11 @@ func (e *Engine) chain(r *route, kind message.HandlerFunc) message.HandlerFunc {
 	return compose(kind,
 		// One span around all that happens to the message, waiting included.
 		middleware.Trace{Tracer: e.opts.Tracer, Topic: h.From, Group: r.sub.Name}.Middleware,
+		// Makes the outcome, in which ids have their room, and counts what settle
+		// decided, so it stands outside of both.
+		e.metrics.record(r).Middleware,
 		// Ids next, so that every log line inside carries them.
 		middleware.Correlation,
-		// Counts what settle decided, so it stands outside of it.
-		e.metrics.record(r).Middleware,
 		// It writes what became of the message.
 		middleware.Log{Log: e.opts.Messages, Route: e.logRoute(r), Holder: holder}.Middleware,
 		// Outside of settle: what a delayed message did before is part of its

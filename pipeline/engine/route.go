@@ -130,33 +130,45 @@ func (r *route) begin(router *message.Router) error {
 
 func (r *route) add(router *message.Router, name string, from message.Subscriber) error {
 	router.AddConsumerHandler(name, r.sub.Topic.Name, from, func(bundle *message.Message) error {
-		r.workers.do(r.settle, broker.MessagesOf(bundle))
+		r.handle(broker.MessagesOf(bundle))
 		return nil
 	})
 	return router.RunHandlers(context.Background())
 }
 
+// handle handles messages, and returns when all are settled.
+func (r *route) handle(msgs []*message.Message) {
+	var open sync.WaitGroup
+	open.Add(len(msgs))
+	// Both are made for a bundle, not for each of its messages.
+	ended := func(outcome *pipeline.Outcome, how error) {
+		r.settled(outcome.Message(), outcome.Conclude(how))
+		open.Done()
+	}
+	r.workers.do(func(msg *message.Message) {
+		if !r.settle(msg, ended) {
+			open.Done()
+		}
+	}, msgs)
+	open.Wait()
+}
+
 // settle runs the message and acknowledges it, or gives it back to its
-// subscription, and counts it off: at once, or when its outcome is known. One
+// subscription. True: it does when its outcome is known, which ended is told. One
 // that the subscription has let go of while it was on its way does not begin: it
 // may run elsewhere by now.
-func (r *route) settle(msg *message.Message, done *sync.WaitGroup) {
+func (r *route) settle(msg *message.Message, ended func(*pipeline.Outcome, error)) (later bool) {
 	if msg.Context().Err() != nil {
-		done.Done()
-		return
+		return false
 	}
 	_, err := r.chain(msg)
 	outcome := pipeline.OutcomeOf(msg.Context())
-	later := outcome.Deferred()
-	if later == nil || err != nil {
-		r.settled(msg, err)
-		done.Done()
-		return
+	if l := outcome.Deferred(); l != nil && err == nil {
+		l.Begin(outcome, ended)
+		return true
 	}
-	later.Begin(func(err error) {
-		r.settled(msg, outcome.Conclude(err))
-		done.Done()
-	})
+	r.settled(msg, err)
+	return false
 }
 
 // settled settles a message that its chain is done with.

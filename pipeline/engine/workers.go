@@ -30,22 +30,14 @@ type workers struct {
 
 // task is a message of a bundle.
 type task struct {
-	run  func(msg *message.Message, done *sync.WaitGroup)
-	msg  *message.Message
-	done *sync.WaitGroup // of its bundle
+	run func(*message.Message)
+	msg *message.Message
 }
 
-// do runs messages through run, which settles them, maybe later, and counts each
-// off then, and returns when all are. It takes them out of msgs: whoever has the
-// bundle until then would keep in memory what in_flight_bytes counts no longer.
-func (w *workers) do(run func(*message.Message, *sync.WaitGroup), msgs []*message.Message) {
-	var done sync.WaitGroup
-	done.Add(len(msgs))
-	w.put(run, msgs, &done)
-	done.Wait()
-}
-
-func (w *workers) put(run func(*message.Message, *sync.WaitGroup), msgs []*message.Message, done *sync.WaitGroup) {
+// do has each message run through run. It takes them out of msgs: whoever has the
+// bundle until all are settled would keep in memory what in_flight_bytes counts no
+// longer.
+func (w *workers) do(run func(*message.Message), msgs []*message.Message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.head > 0 && len(w.queue)+len(msgs) > cap(w.queue) {
@@ -54,7 +46,7 @@ func (w *workers) put(run func(*message.Message, *sync.WaitGroup), msgs []*messa
 		w.queue, w.head = w.queue[:n], 0
 	}
 	for i, msg := range msgs {
-		w.queue = append(w.queue, task{run, msg, done})
+		w.queue = append(w.queue, task{run, msg})
 		msgs[i] = nil
 	}
 	w.wake()
@@ -110,7 +102,7 @@ func (w *workers) work() {
 	for isWoken := true; isWoken; _, isWoken = <-woken {
 		w.awake()
 		for t, ok := w.take(); ok; t, ok = w.take() {
-			t.run(t.msg, t.done)
+			t.run(t.msg)
 		}
 		if !w.rest(woken) {
 			return

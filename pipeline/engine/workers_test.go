@@ -15,22 +15,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWorkers: a slow message holds up no other of its bundle, and the bundle is
-// done when all of it is.
-func TestWorkers(t *testing.T) {
+// TestRoute_handle: a slow message holds up no other of its bundle, and the bundle
+// is done when all of it is.
+func TestRoute_handle(t *testing.T) {
 	t.Parallel()
-	w := &workers{}
-	defer w.close()
+	r := &route{workers: &workers{}, log: slog.New(slog.DiscardHandler)}
+	defer r.workers.close()
 	slow, ran, done := make(chan struct{}), make(chan string), make(chan struct{})
+	r.chain = func(msg *message.Message) ([]*message.Message, error) {
+		if msg.UUID == "slow" {
+			<-slow
+		}
+		ran <- msg.UUID
+		return nil, nil
+	}
 	go func() {
 		defer close(done)
-		w.do(func(msg *message.Message, done *sync.WaitGroup) {
-			defer done.Done()
-			if msg.UUID == "slow" {
-				<-slow
-			}
-			ran <- msg.UUID
-		}, []*message.Message{message.NewMessage("slow", nil), message.NewMessage("quick", nil)})
+		r.handle([]*message.Message{message.NewMessage("slow", nil), message.NewMessage("quick", nil)})
 	}()
 	require.Equal(t, "quick", <-ran)
 	select {
@@ -50,10 +51,13 @@ func TestWorkersDismiss(t *testing.T) {
 		w := &workers{}
 		defer w.close()
 		run := func(n int, held <-chan struct{}) {
-			w.do(func(_ *message.Message, done *sync.WaitGroup) {
-				defer done.Done()
+			var all sync.WaitGroup
+			all.Add(n)
+			w.do(func(*message.Message) {
+				defer all.Done()
 				<-held
 			}, make([]*message.Message, n))
+			all.Wait()
 			synctest.Wait() // until they rest
 		}
 		resting := func() int {
@@ -90,17 +94,14 @@ func TestRoute_settle(t *testing.T) {
 		ran += msg.UUID
 		return nil, errors.New("broken")
 	}
-	var done sync.WaitGroup
-	done.Add(2)
-	r.settle(message.NewMessageWithContext(t.Context(), "bad", nil), &done)
+	require.False(t, r.settle(message.NewMessageWithContext(t.Context(), "bad", nil), nil))
 	require.Equal(t, "bad", ran)
 	require.Contains(t, log.String(), `level=ERROR msg="message is given back: broken" handler=work message=bad`)
 
 	over, end := context.WithCancel(t.Context())
 	end()
-	r.settle(message.NewMessageWithContext(over, "late", nil), &done)
+	require.False(t, r.settle(message.NewMessageWithContext(over, "late", nil), nil))
 	require.Equal(t, "bad", ran)
-	done.Wait()
 }
 
 // TestWorkersLetGo: the router has a bundle until all of it is done, and
@@ -114,8 +115,7 @@ func TestWorkersLetGo(t *testing.T) {
 
 	slow := make(chan struct{})
 	defer close(slow)
-	go w.do(func(msg *message.Message, done *sync.WaitGroup) {
-		defer done.Done()
+	w.do(func(msg *message.Message) {
 		if msg.UUID == "slow" {
 			<-slow
 		}

@@ -19,7 +19,7 @@ type mutation struct {
 var mutations = []mutation{
 	{
 		"AckBeforePublish", "pipeline/engine/route.go",
-		"later.Begin(func(err error) {", "r.settled(msg, outcome.Conclude(nil))\n\tlater.Begin(func(err error) {",
+		"l.Begin(outcome, ended)", "r.settled(msg, outcome.Conclude(nil))\n\t\tl.Begin(outcome, ended)",
 		"./cmd/waybill/prove", "^TestSIGKILL$/^rabbitmq$",
 	},
 	{
