@@ -21,10 +21,13 @@ const (
 	// the first that is not finished: with an order of keys that is mostly one that
 	// waited for another of its key, and is done soon, and an acknowledgement of
 	// its own costs a classic queue half of all else that a message does. Where
-	// what waits keeps others from running it waits for gatherFor: a part of the
-	// prefetch is not much to lose, but handlers are. Else for quietFor.
-	busyFor  = 100 * time.Millisecond
-	quietFor = 25 * time.Millisecond
+	// what waits keeps others from running it waits for gatherFor, and starvedFor
+	// for each message of the prefetch, of which so many more would be acknowledged
+	// singly: a part of the prefetch is not much to lose, but handlers are. Else,
+	// and at most, for quietFor.
+	busyFor    = 100 * time.Millisecond
+	quietFor   = 25 * time.Millisecond
+	starvedFor = 10 * time.Microsecond
 )
 
 // acker acknowledges what a claim says is done: the prefix with one
@@ -88,7 +91,7 @@ func (a *acker) run() {
 func (a *acker) patience() time.Duration {
 	switch {
 	case a.starves():
-		return gatherFor
+		return min(gatherFor+time.Duration(a.prefetch)*starvedFor, quietFor)
 	case a.claim.Running() >= a.concurrency:
 		return busyFor
 	}
