@@ -133,7 +133,7 @@ func (c *confirmer) fits(out *outgoing) error {
 func (c *confirmer) send(f *flight) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.over {
+	if !c.over && !c.ch.IsClosed() {
 		err := c.conn.add(func(b []byte) []byte { return f.out.appendTo(b, c.number, c.frameMax) })
 		if err == nil {
 			c.flying = append(c.flying, f)
@@ -146,7 +146,13 @@ func (c *confirmer) send(f *flight) bool {
 
 // confirmed takes what the broker says to the message that was sent with a
 // number, or to all up to it: that it has them, or does not take them for now.
+//
+// What amqp091-go has closed loses what comes back by basic.return, so a confirm
+// after that says nothing: watch tells of its message.
 func (c *confirmer) confirmed(number uint64, multiple, acked bool) {
+	if c.ch.IsClosed() {
+		return
+	}
 	var how error
 	if !acked {
 		how = errRefused
@@ -167,10 +173,10 @@ func (c *confirmer) confirmed(number uint64, multiple, acked bool) {
 	)
 }
 
-// land has f take messages out of the air, and tells what became of them.
-func (c *confirmer) land(f func(), how func(*flight) error) {
+// land has end take messages out of the air, and tells what became of them.
+func (c *confirmer) land(end func(), how func(*flight) error) {
 	c.mu.Lock()
-	f()
+	end()
 	c.mu.Unlock()
 	c.readReturns()
 	for _, f := range c.ended {

@@ -3,6 +3,7 @@ package rabbitbroker
 import (
 	"testing"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/semaphore"
 	"pgregory.net/rapid"
@@ -11,7 +12,7 @@ import (
 // newTestConfirmer is a confirmer without a channel, with n messages in flight,
 // that are told to the returned.
 func newTestConfirmer(n int) (*confirmer, answers) {
-	c := &confirmer{room: semaphore.NewWeighted(roomBytes), first: 1}
+	c := &confirmer{ch: &amqp.Channel{}, room: semaphore.NewWeighted(roomBytes), first: 1}
 	to := make(answers, n)
 	for i := range n {
 		f := &flight{out: &outgoing{}, to: to, no: i + 1}
@@ -84,4 +85,54 @@ func TestStart_OneStuckHoldsUpNobody(t *testing.T) {
 	require.Len(t, c.flying, 4, "the first is not done")
 	c.confirmed(1, false, true)
 	require.Empty(t, c.flying)
+}
+
+// TestConfirmer_Closed: once amqp091-go has closed the channel, which loses what
+// comes back, a message is not taken for confirmed.
+func TestConfirmer_Closed(t *testing.T) {
+	t.Parallel()
+	c, to := newTestConfirmer(1)
+	c.ch = shared(t).channel(t)
+	require.NoError(t, c.ch.Close())
+	c.confirmed(1, true, true)
+	got, _ := to.heard()
+	require.Empty(t, got)
+	require.Len(t, c.flying, 1, "watch tells of it")
+}
+
+// TestConfirmer_Ended: a channel that has ended, whatever ended it, tells of all
+// that are in flight, and takes no more, of which nobody would tell.
+func TestConfirmer_Ended(t *testing.T) {
+	t.Parallel()
+	c, to := newTestConfirmer(2)
+	c.p = &publisher{exchanges: newExchanges(nil)}
+	c.conn = &publishConn{bufferedConn: &bufferedConn{wake: make(chan struct{}, 1)}}
+	c.closed = make(chan *amqp.Error)
+	close(c.closed)
+	require.ErrorIs(t, c.watch(), errLost)
+	got, failed := to.heard()
+	require.Equal(t, []int{1, 2}, got)
+	require.Equal(t, 2, failed)
+	require.True(t, c.room.TryAcquire(roomBytes))
+	require.False(t, c.send(&flight{out: &outgoing{}}))
+}
+
+// TestConfirmer_ReturnedOnce: a message that came back was not routed, and one of
+// the same id that is sent again after that is another.
+func TestConfirmer_ReturnedOnce(t *testing.T) {
+	t.Parallel()
+	c, to := newTestConfirmer(2)
+	for _, f := range c.flying {
+		f.out.Headers = amqp.Table{headerID: "m"}
+	}
+	returns := make(chan amqp.Return, 1)
+	c.returns, c.returned = returns, make(map[place][]string)
+	returns <- amqp.Return{ReplyText: "NO_ROUTE", Headers: amqp.Table{headerID: "m"}}
+	c.confirmed(1, false, true)
+	_, failed := to.heard()
+	require.Equal(t, 1, failed)
+	c.confirmed(2, false, true)
+	got, failed := to.heard()
+	require.Equal(t, []int{2}, got)
+	require.Zero(t, failed)
 }

@@ -2,6 +2,7 @@ package rabbitbroker
 
 import (
 	"bufio"
+	"crypto/tls"
 	"net"
 	"sync"
 	"time"
@@ -88,7 +89,7 @@ func (c *bufferedConn) send() {
 		c.mu.Unlock()
 		if _, err := c.Conn.Write(batch); err != nil {
 			c.fail(err)
-			_ = c.Conn.Close() // so that the reader sees it too
+			c.cut() // so that the reader sees it too
 			return
 		}
 		if ended {
@@ -100,6 +101,15 @@ func (c *bufferedConn) send() {
 			c.mu.Unlock()
 		}
 	}
+}
+
+// cut closes the connection. TLS would take five seconds more to say so to a
+// broker that does not read.
+func (c *bufferedConn) cut() {
+	if secure, ok := c.Conn.(*tls.Conn); ok {
+		_ = secure.NetConn().Close()
+	}
+	_ = c.Conn.Close()
 }
 
 // fail has Write return err from now on, and reports whether it is the first.

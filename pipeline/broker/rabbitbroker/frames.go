@@ -120,7 +120,7 @@ func appendHeader(b []byte, p *amqp.Publishing) ([]byte, error) {
 
 // appendShort appends a string of at most maxShort bytes.
 func appendShort(b []byte, s string) []byte {
-	return append(append(b, byte(len(s))), s...) //nolint:gosec // see short and outgoing.check
+	return append(append(b, byte(len(s))), s...) //nolint:gosec // see maxShort
 }
 
 func appendTime(b []byte, t time.Time) []byte {

@@ -35,8 +35,9 @@ const (
 )
 
 // maxShort is how long AMQP's short strings may be, in bytes: names of
-// headers, routing keys and most properties. amqp091-go breaks off in the
-// middle of a frame if one is longer, and takes the connection with it.
+// headers, routing keys and most properties. One that is longer is refused before
+// it is written (encode, appendFields) or is no property (short); exchanges are
+// asked for first.
 const maxShort = 255
 
 // property is an AMQP property as metadata.

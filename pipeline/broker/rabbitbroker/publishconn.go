@@ -2,18 +2,23 @@ package rabbitbroker
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"sync/atomic"
 	"time"
 )
 
 // aliveEvery is how often amqp091-go hears that the broker is there while all
-// that comes are confirms. It gives a connection up after three heartbeats.
-const aliveEvery = time.Second
+// that comes are confirms. It gives up a connection on which it has read nothing
+// for one and a half heartbeats, of which one may pass before RabbitMQ sends the
+// first.
+const aliveEvery = 100 * time.Millisecond
 
 // confirmSize is what a confirm takes of its frame: method, delivery tag and
 // flags.
 const confirmSize = 4 + 8 + 1
+
+var errFrame = errors.New("RabbitMQ sent a frame that does not end where it says")
 
 // publishConn is the bufferedConn of a connection that publishes. What is
 // published is written to it, past amqp091-go (see confirmer.send), and it keeps
@@ -38,7 +43,8 @@ func newPublishConn(conn net.Conn) *publishConn {
 
 // Read reads what is for amqp091-go; one goroutine at a time. It never gives more
 // than a frame: so whoever reads has seen to all that came before a confirm, and a
-// basic.return with it, when the confirm is heard.
+// basic.return with it, when the confirm is heard; or has dropped it, where it has
+// closed the channel.
 func (c *publishConn) Read(p []byte) (int, error) {
 	for c.left == 0 {
 		confirm, err := c.frame()
@@ -93,6 +99,9 @@ func (c *publishConn) confirm(hears *confirmer, acked bool) error {
 	frame, err := c.reads.Peek(c.left)
 	if err != nil {
 		return err
+	}
+	if frame[c.left-1] != frameEnd {
+		return errFrame
 	}
 	tag, bits := binary.BigEndian.Uint64(frame[frameHead+4:]), frame[frameHead+12]
 	_, err = c.reads.Discard(c.left)
