@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -26,7 +27,7 @@ import (
 // answers, when told to.
 type muted struct {
 	*kfake.Cluster
-	lose   atomic.Bool // the next answer, and its connection
+	lose   atomic.Bool // the next answer where records were sent, and its connection
 	silent atomic.Bool // no answer reaches anybody
 }
 
@@ -57,16 +58,39 @@ type mutedListener struct {
 
 func (l mutedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	return mutedConn{conn, l.m}, err
+	return &mutedConn{Conn: conn, m: l.m}, err
 }
 
 type mutedConn struct {
 	net.Conn
-	m *muted
+	m        *muted
+	head     []byte // of the request that is being read
+	left     int    // what comes of it after that
+	produces atomic.Bool
 }
 
-func (c mutedConn) Write(b []byte) (int, error) {
-	if c.m.lose.CompareAndSwap(true, false) {
+// Read notes whether a produce request comes: other answers are not lost.
+func (c *mutedConn) Read(b []byte) (int, error) {
+	const head = 6 // size, and which request it is
+	n, err := c.Conn.Read(b)
+	for rest := b[:n]; len(rest) > 0; {
+		took := min(c.left, len(rest))
+		c.left, rest = c.left-took, rest[took:]
+		took = min(head-len(c.head), len(rest))
+		c.head, rest = append(c.head, rest[:took]...), rest[took:]
+		if len(c.head) == head {
+			c.left = int(binary.BigEndian.Uint32(c.head)) - 2
+			if binary.BigEndian.Uint16(c.head[4:]) == uint16(kmsg.Produce) {
+				c.produces.Store(true)
+			}
+			c.head = c.head[:0]
+		}
+	}
+	return n, err
+}
+
+func (c *mutedConn) Write(b []byte) (int, error) {
+	if c.produces.Load() && c.m.lose.CompareAndSwap(true, false) {
 		_ = c.Conn.Close()
 		return 0, errors.New("lost")
 	}
