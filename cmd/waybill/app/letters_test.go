@@ -195,6 +195,10 @@ func TestArchiver_StoreAway(t *testing.T) {
 			in, _ := topics(config)
 			s.publish(in, "no JSON 0")
 			s.letters(1)
+			s.eventually(func() bool { // else it asks for 30 s what became of it
+				_, text := s.get("/metrics")
+				return strings.Contains(text, "waybill_dead_letters_archived_total{topic=\""+in+".work.dlq\"} 1\n")
+			}, "the archiver has heard that the store has it")
 
 			proxy.Stop()
 			for n := range 20 {

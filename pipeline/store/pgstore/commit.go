@@ -17,6 +17,7 @@ import (
 const (
 	askAgain  = 200 * time.Millisecond
 	askAtMost = 30 * time.Second // for the end of a COMMIT whose answer was lost
+	askOnStop = time.Second      // for the same, once nobody waits for it any more
 )
 
 // marks let transactions be recognised: each writes a token of its own beside
@@ -69,9 +70,27 @@ func answered(err error) bool {
 	return errors.Is(err, pgx.ErrTxCommitRollback)
 }
 
+// insist returns a context for the end of a COMMIT, which outlives the caller's
+// deadline: the outcome counts more. One that was cancelled it outlives by
+// little: the caller stops, and what it has not heard of comes again.
+func insist(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	timer := time.AfterFunc(askAtMost, cancel)
+	unlink := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			timer.Reset(askOnStop)
+		}
+	})
+	return longer, func() {
+		unlink()
+		timer.Stop()
+		cancel()
+	}
+}
+
 // fate finds out how a transaction ended whose COMMIT had no answer.
 func (m *marks) fate(ctx context.Context, pool *pgxpool.Pool, token string, lost error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAtMost)
+	ctx, cancel := insist(ctx)
 	defer cancel()
 	for {
 		there, err := ask(ctx, pool, token)

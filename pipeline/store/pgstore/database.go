@@ -61,7 +61,7 @@ func (d *database) once(ctx context.Context, fn func(sqlstore.Tx) error) error {
 	}
 	// From here on the outcome counts, not the caller's patience: the server
 	// answers or the connection ends.
-	commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), askAtMost)
+	commit, cancel := insist(ctx)
 	defer cancel()
 	switch err = tx.Commit(commit); {
 	case err == nil:

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -102,6 +103,36 @@ func TestFate_AskedAgain(t *testing.T) {
 	for range 2 {
 		require.NoError(t, m.fate(t.Context(), s.pool, "committed", lost))
 	}
+}
+
+// TestInsist: the end of a COMMIT is waited for longer than the caller has time,
+// but not when it stops.
+func TestInsist(t *testing.T) {
+	t.Parallel()
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, done := insist(late)
+		defer done()
+		time.Sleep(askAtMost - 1)
+		require.NoError(t, ctx.Err())
+		time.Sleep(1)
+		synctest.Wait()
+		require.Error(t, ctx.Err())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		caller, stop := context.WithCancel(context.Background())
+		ctx, done := insist(caller)
+		defer done()
+		time.Sleep(askOnStop)
+		require.NoError(t, ctx.Err())
+		stop()
+		synctest.Wait()
+		require.NoError(t, ctx.Err(), "an answer that is on its way is heard")
+		time.Sleep(askOnStop)
+		synctest.Wait()
+		require.Error(t, ctx.Err())
+	})
 }
 
 // TestOpen_ManyAtOnce: instances that start together make the tables once.
