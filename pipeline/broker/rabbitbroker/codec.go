@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -35,12 +36,48 @@ const (
 // headerIDs are where CloudEvents have their id.
 var headerIDs = []string{"ce_id", "cloudEvents_id", "cloudEvents:id"}
 
+// field is a header as it was received.
+type field struct {
+	name  string
+	text  string // of one that is plain text
+	plain bool
+	value any // of one that is not
+}
+
+// appendFieldsOf appends headers as amqp091-go has them.
+func appendFieldsOf(fields []field, table amqp.Table) []field {
+	for name, value := range table {
+		f := field{name: name, value: value}
+		f.text, f.plain = value.(string)
+		fields = append(fields, f)
+	}
+	return fields
+}
+
+func indexOf(fields []field, name string) int {
+	return slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+}
+
+// textIn returns the text of a header that is plain text, or "".
+func textIn(fields []field, name string) string {
+	if i := indexOf(fields, name); i >= 0 {
+		return fields[i].text
+	}
+	return ""
+}
+
 // decode makes a message of any delivery: there is none that it refuses.
 func decode(d *amqp.Delivery) *message.Message {
-	meta := make(message.Metadata, len(d.Headers)+2)
-	kept, _ := d.Headers[broker.MetaWire].(string)
-	w := parseWire(kept)
-	for name, value := range d.Headers {
+	return decodeWith(d, appendFieldsOf(nil, d.Headers))
+}
+
+// decodeWith is decode where headers are beside the delivery.
+func decodeWith(d *amqp.Delivery, headers []field) *message.Message {
+	meta := make(message.Metadata, len(headers)+2)
+	w := parseWire(textIn(headers, broker.MetaWire))
+	for i := range headers {
+		h := &headers[i]
+		name := h.name
 		switch name {
 		case headerID, headerCount, broker.MetaWire:
 			continue
@@ -49,10 +86,10 @@ func decode(d *amqp.Delivery) *message.Message {
 		case headerBCC:
 			name = metaBCC
 		}
-		text, plain := value.(string)
-		if !plain {
+		text := h.text
+		if !h.plain {
 			var shape any
-			text, shape = textOf(value)
+			text, shape = textOf(h.value)
 			w.shape(name, shape)
 		} else if strings.HasPrefix(name, metaPrefix) {
 			w.shape(name, isText) // else it would come out as a property
@@ -60,7 +97,7 @@ func decode(d *amqp.Delivery) *message.Message {
 		meta[name] = text
 	}
 	readProperties(d, meta, &w)
-	id := identify(d, meta)
+	id := identify(d, headers, meta)
 	if d.MessageId != "" && d.MessageId != id {
 		meta[MetaMessageID] = d.MessageId
 	}
@@ -71,9 +108,13 @@ func decode(d *amqp.Delivery) *message.Message {
 }
 
 // identify returns the message's id: design §4, Ids.
-func identify(d *amqp.Delivery, meta message.Metadata) string {
-	if value, ok := d.Headers[headerID]; ok {
-		if id, _ := textOf(value); id != "" {
+func identify(d *amqp.Delivery, headers []field, meta message.Metadata) string {
+	if i := indexOf(headers, headerID); i >= 0 {
+		id := headers[i].text
+		if !headers[i].plain {
+			id, _ = textOf(headers[i].value)
+		}
+		if id != "" {
 			return id
 		}
 	}

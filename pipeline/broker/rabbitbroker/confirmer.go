@@ -1,6 +1,7 @@
 package rabbitbroker
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
@@ -31,12 +32,13 @@ var errRefused = errors.New("RabbitMQ refused the message: the queue may be full
 // written, and their confirms read, past it (decision 0023).
 type confirmer struct {
 	p        *publisher
-	conn     *publishConn
+	conn     *frameConn
 	ch       *amqp.Channel
 	number   uint16 // the channel's
 	frameMax int
 	room     *semaphore.Weighted
 	closed   chan *amqp.Error
+	scratch  [confirmSize]byte // for the goroutine that reads
 
 	mu     sync.Mutex
 	over   bool      // nothing may be sent any more
@@ -65,7 +67,7 @@ type place struct{ exchange, key, id string }
 
 // newConfirmer opens the channel. It waits for the broker's answers.
 func newConfirmer(p *publisher, conn *connection) (*confirmer, error) {
-	ch, err := conn.Channel()
+	ch, number, err := conn.channel()
 	if err != nil {
 		return nil, classed(fmt.Errorf("open channel: %w", err))
 	}
@@ -74,7 +76,7 @@ func newConfirmer(p *publisher, conn *connection) (*confirmer, error) {
 		return nil, classed(fmt.Errorf("confirm mode: %w", err))
 	}
 	c := &confirmer{
-		p: p, conn: conn.publishes, ch: ch, number: conn.publishes.channel, frameMax: conn.Config.FrameSize,
+		p: p, conn: conn.frames, ch: ch, number: number, frameMax: conn.Config.FrameSize,
 		room:   semaphore.NewWeighted(roomBytes),
 		closed: ch.NotifyClose(make(chan *amqp.Error, 1)),
 		first:  1,
@@ -83,8 +85,29 @@ func newConfirmer(p *publisher, conn *connection) (*confirmer, error) {
 		returns:  ch.NotifyReturn(make(chan amqp.Return, maxFlight)),
 		returned: make(map[place][]string),
 	}
-	conn.publishes.hears.Store(c)
+	conn.frames.hear(number, c)
 	return c, nil
+}
+
+// confirmSize is what a confirm takes of its frame: method, delivery tag and
+// flags.
+const confirmSize = 4 + 8 + 1
+
+// hear implements hearer: it takes the confirms.
+func (c *confirmer) hear(conn *frameConn, f frame) (taken bool, err error) {
+	switch {
+	case f.method == methodChannelClose:
+		c.end()
+	case f.size == confirmSize && (f.method == methodBasicAck || f.method == methodBasicNack):
+		b, err := conn.take(f, c.scratch[:0])
+		if err != nil {
+			return false, err
+		}
+		const multiple = 1
+		c.confirmed(binary.BigEndian.Uint64(b[4:]), b[12]&multiple != 0, f.method == methodBasicAck)
+		return true, nil
+	}
+	return false, nil
 }
 
 // watch waits for the channel's end, tells those in flight, and returns why it
@@ -223,7 +246,7 @@ func (c *confirmer) pass(n int) {
 
 // readReturns reads what came back so far. A return comes before its confirm, but
 // through a channel of its own: it is there when the confirm is heard (see
-// publishConn.Read), and so everything is read before anything is decided.
+// frameConn.Read), and so everything is read before anything is decided.
 func (c *confirmer) readReturns() {
 	for {
 		select {

@@ -106,7 +106,7 @@ func TestConfirmer_Ended(t *testing.T) {
 	t.Parallel()
 	c, to := newTestConfirmer(2)
 	c.p = &publisher{exchanges: newExchanges(nil)}
-	c.conn = &publishConn{bufferedConn: &bufferedConn{wake: make(chan struct{}, 1)}}
+	c.conn = newTestFrameConn(nil)
 	c.closed = make(chan *amqp.Error)
 	close(c.closed)
 	require.ErrorIs(t, c.watch(), errLost)

@@ -25,28 +25,43 @@ const (
 // claim that goes with it.
 type consumer struct {
 	*reader
-	ch         *amqp.Channel
-	tag        string
-	deliveries <-chan amqp.Delivery
-	closed     chan *amqp.Error
-	claim      *broker.Claim
+	ch     *amqp.Channel
+	tag    string
+	inbox  *inbox
+	over   <-chan amqp.Delivery // closed when the broker has ended it; what it is sent is in the inbox
+	closed chan *amqp.Error
+	claim  *broker.Claim
 }
 
-// newConsumer begins to read. It waits for the broker's answers.
-func newConsumer(r *reader, ch *amqp.Channel) (*consumer, error) {
+// newConsumer opens a channel and begins to read. It waits for the broker's
+// answers.
+func newConsumer(r *reader, conn *connection) (*consumer, error) {
+	ch, number, err := conn.channel()
+	if err != nil {
+		return nil, err
+	}
+	tag := r.sub.Handler + "@" + r.sub.Instance
 	c := &consumer{
-		reader: r, ch: ch, tag: r.sub.Handler + "@" + r.sub.Instance,
+		reader: r, ch: ch, tag: tag, inbox: newInbox(tag),
 		closed: ch.NotifyClose(make(chan *amqp.Error, 1)),
 	}
-	if err := ch.Qos(r.prefetch(), 0, false); err != nil {
-		return nil, fmt.Errorf("set prefetch: %w", err)
-	}
-	var err error
-	c.deliveries, err = ch.Consume(r.queue, c.tag, false, false, false, false, nil)
-	if err != nil {
-		return nil, fmt.Errorf("consume queue %s: %w", r.queue, err)
+	conn.frames.hear(number, c.inbox)
+	if err := c.begin(); err != nil {
+		_ = ch.Close()
+		return nil, err
 	}
 	return c, nil
+}
+
+func (c *consumer) begin() error {
+	if err := c.ch.Qos(c.prefetch(), 0, false); err != nil {
+		return fmt.Errorf("set prefetch: %w", err)
+	}
+	var err error
+	if c.over, err = c.ch.Consume(c.queue, c.tag, false, false, false, false, nil); err != nil {
+		return fmt.Errorf("consume queue %s: %w", c.queue, err)
+	}
+	return nil
 }
 
 // consume delivers and acknowledges. It returns nil once the window drains and
@@ -83,28 +98,36 @@ func (c *consumer) consume(ctx context.Context) error {
 	return nil
 }
 
-// take hands deliveries to the claim until ctx is done or they end.
+// take hands what arrives to the claim until ctx is done or the broker ends it.
 func (c *consumer) take(ctx context.Context) {
+	var batch []arrival
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case d, ok := <-c.deliveries:
-			if !ok || c.claim.Deliver(ctx, c.delivery(&d)) != nil {
+		batch = c.inbox.take(batch)
+		for i := range batch {
+			if c.claim.Deliver(ctx, c.delivery(&batch[i])) != nil {
 				return
 			}
+		}
+		if len(batch) > 0 {
+			continue
+		}
+		select {
+		case <-c.inbox.wake:
+		case <-c.over:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }
 
-func (c *consumer) delivery(d *amqp.Delivery) broker.Delivery {
-	msg := decode(d)
+func (c *consumer) delivery(a *arrival) broker.Delivery {
 	return broker.Delivery{
-		Message:  msg,
-		Key:      c.key(msg),
-		Position: int64(d.DeliveryTag), //nolint:gosec // counts from 1
+		Message:  a.msg,
+		Key:      c.key(a.msg),
+		Position: int64(a.tag), //nolint:gosec // counts from 1
 		Origin: pipeline.Origin{
-			Topic: c.sub.Topic.Name, Group: c.sub.Name, Offset: -1, Redelivered: d.Redelivered,
+			Topic: c.sub.Topic.Name, Group: c.sub.Name, Offset: -1, Redelivered: a.redelivered,
 		},
 	}
 }

@@ -34,8 +34,9 @@
 // # A message's way in
 //
 // The consuming link has one connection; each queue that is read has a channel
-// on it, which is a broker.Claim with delivery tags as positions. decode makes
-// a message of every delivery: there is none that it refuses. The acker
+// on it, which is a broker.Claim with delivery tags as positions. What is
+// delivered the consumer's inbox takes out of what amqp091-go reads (frameConn),
+// and decode makes a message of it: there is none that it refuses. The acker
 // acknowledges the finished prefix with one frame, and what is finished above
 // it one by one once the head turns out to be slow, or others could not run for
 // it. Nothing is ever returned
@@ -47,7 +48,7 @@
 // Publish. All callers share one channel in confirm mode. Each encodes its
 // message (codec.go, frames.go), and the confirmer adds the frames to the memory
 // of bufferedConn, which one goroutine sends, many messages in one system call.
-// publishConn hears the confirms, and the confirmer tells whoever sent, who may
+// The confirmer hears the confirms (frameConn), and tells whoever sent, who may
 // wait for that (Publish) or not (Start). A message of Publish whose channel was
 // lost is sent again with the same id until its context ends. Decision 0023 says
 // what is amqp091-go's there and what is not.
@@ -69,8 +70,9 @@
 //     bytes, close the whole connection. All are found before they are sent.
 //   - What comes on a channel after the answer to a channel.close closes the
 //     whole connection: see confirmer.end.
-//   - RabbitMQ sends no heartbeats while it sends confirms, and amqp091-go gives
-//     up a connection on which it reads nothing: see publishConn.Read.
+//   - RabbitMQ sends no heartbeats while it sends messages or confirms, and
+//     amqp091-go gives up a connection on which it reads nothing: see
+//     frameConn.Read.
 //   - A broker that is blocked or frozen stops reading, and a write to the
 //     socket then waits for ever: see bufferedConn.
 //   - When a queue is deleted, amqp091-go closes the channel of deliveries and

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -120,7 +121,24 @@ func tlsConfig(cfg pipeline.TLS, uri amqp.URI) (*tls.Config, error) {
 // connection is one to the broker.
 type connection struct {
 	*amqp.Connection
-	publishes *publishConn // what is below it; nil: it is not for publishing
+	frames *frameConn // what is below it
+
+	opening sync.Mutex // held while a channel is opened, whose number is then the last that was
+}
+
+// Channel opens a channel.
+func (c *connection) Channel() (*amqp.Channel, error) {
+	ch, _, err := c.channel()
+	return ch, err
+}
+
+// channel opens a channel and returns its number, too, which amqp091-go does not
+// tell.
+func (c *connection) channel() (*amqp.Channel, uint16, error) {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	ch, err := c.Connection.Channel()
+	return ch, c.frames.opened, err
 }
 
 // dial connects; purpose shows in the broker's list of connections.
@@ -128,7 +146,6 @@ func (e *endpoint) dial(ctx context.Context, purpose string) (*connection, error
 	properties := amqp.Table{"product": "Waybill", "platform": "Go"}
 	properties.SetClientConnectionName("waybill " + purpose + " " + e.instance)
 	conn := &connection{}
-	var socket net.Conn
 	stop := func() bool { return true }
 	config := amqp.Config{
 		SASL:       []amqp.Authentication{e.auth},
@@ -140,13 +157,8 @@ func (e *endpoint) dial(ctx context.Context, purpose string) (*connection, error
 				return nil, err
 			}
 			stop = context.AfterFunc(ctx, func() { _ = raw.Close() })
-			if purpose == purposePublish {
-				conn.publishes = newPublishConn(raw)
-				socket = conn.publishes
-			} else {
-				socket = newBufferedConn(raw)
-			}
-			return socket, nil
+			conn.frames = newFrameConn(raw)
+			return conn.frames, nil
 		},
 	}
 	var err error
@@ -155,8 +167,8 @@ func (e *endpoint) dial(ctx context.Context, purpose string) (*connection, error
 	conn.Connection, err = amqp.DialConfig(plain, config)
 	stop()
 	if err != nil {
-		if socket != nil {
-			_ = socket.Close() // amqp091-go leaves it open
+		if conn.frames != nil {
+			_ = conn.frames.Close() // amqp091-go leaves it open
 		}
 		return nil, e.explain(err)
 	}

@@ -23,11 +23,12 @@ const (
 
 // Methods by class and number, as a method's frame begins.
 const (
-	methodChannelClose    = 20<<16 | 40
-	methodBasicPublish    = 60<<16 | 40
-	methodBasicAck        = 60<<16 | 80
-	methodBasicNack       = 60<<16 | 120
-	methodConfirmSelectOK = 85<<16 | 11
+	methodChannelOpenOK = 20<<16 | 11
+	methodChannelClose  = 20<<16 | 40
+	methodBasicPublish  = 60<<16 | 40
+	methodBasicDeliver  = 60<<16 | 60
+	methodBasicAck      = 60<<16 | 80
+	methodBasicNack     = 60<<16 | 120
 )
 
 // heartbeatFrame says that its sender is there, and nothing else.

@@ -139,14 +139,8 @@ func (r *reader) open() (*consumer, error) {
 	})
 	defer silent.Stop()
 	var c *consumer
-	err = r.b.consume.await(r.intake, func() error {
-		ch, err := conn.Channel()
-		if err != nil {
-			return err
-		}
-		if c, err = newConsumer(r, ch); err != nil {
-			_ = ch.Close()
-		}
+	err = r.b.consume.await(r.intake, func() (err error) {
+		c, err = newConsumer(r, conn)
 		return err
 	}, func() { _ = c.ch.Close() })
 	switch {

@@ -114,9 +114,9 @@ func TestInsist(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, done := insist(late)
 		defer done()
-		time.Sleep(askAtMost - 1)
+		time.Sleep(askAtMost - 1) //nolint:forbidigo // inside testing/synctest
 		require.NoError(t, ctx.Err())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond) //nolint:forbidigo // inside testing/synctest
 		synctest.Wait()
 		require.Error(t, ctx.Err())
 	})
@@ -124,12 +124,12 @@ func TestInsist(t *testing.T) {
 		caller, stop := context.WithCancel(context.Background())
 		ctx, done := insist(caller)
 		defer done()
-		time.Sleep(askOnStop)
+		time.Sleep(askOnStop) //nolint:forbidigo // inside testing/synctest
 		require.NoError(t, ctx.Err())
 		stop()
 		synctest.Wait()
 		require.NoError(t, ctx.Err(), "an answer that is on its way is heard")
-		time.Sleep(askOnStop)
+		time.Sleep(askOnStop) //nolint:forbidigo // inside testing/synctest
 		synctest.Wait()
 		require.Error(t, ctx.Err())
 	})

@@ -18,32 +18,42 @@ import (
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
-// frame makes one.
-func frame(kind byte, channel uint16, content []byte) []byte {
+// frameOf makes one.
+func frameOf(kind byte, channel uint16, content []byte) []byte {
 	b, at := beginFrame(nil, kind, channel)
 	return endFrame(append(b, content...), at)
 }
 
 // method makes the frame of a method.
 func method(channel uint16, id uint32, args ...byte) []byte {
-	return frame(frameMethod, channel, append(binary.BigEndian.AppendUint32(nil, id), args...))
+	return frameOf(frameMethod, channel, append(binary.BigEndian.AppendUint32(nil, id), args...))
+}
+
+const methodBasicReturn = 60<<16 | 50
+
+func newTestFrameConn(r io.Reader) *frameConn {
+	return &frameConn{
+		bufferedConn: &bufferedConn{reads: bufio.NewReader(r), wake: make(chan struct{}, 1)},
+		hearer:       make(map[uint16]hearer),
+	}
 }
 
 func confirmOf(channel uint16, number int) []byte {
 	return method(channel, methodBasicAck, append(binary.BigEndian.AppendUint64(nil, uint64(number)), 0)...)
 }
 
-// TestPublishConn_ConfirmsAreOurs: of all that comes, in whatever pieces, the
+// TestFrameConn_ConfirmsAreOurs: of all that comes, in whatever pieces, the
 // confirms of the channel in confirm mode are kept, in their order, and all else is
 // read as it came. A confirm is heard when all that came before it was read.
-func TestPublishConn_ConfirmsAreOurs(t *testing.T) {
+func TestFrameConn_ConfirmsAreOurs(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		const n = 30
 		hears, to := newTestConfirmer(n)
-		c := &publishConn{told: time.Now()} // no heartbeats, for now
-		c.hears.Store(hears)
-		stream, rest := method(3, methodConfirmSelectOK), method(3, methodConfirmSelectOK)
+		c := newTestFrameConn(nil)
+		c.told = time.Now() // no heartbeats, for now
+		c.hear(3, hears)
+		var stream, rest []byte
 		var before []int // how much was to be read before each confirm
 		for range rapid.IntRange(0, n).Draw(t, "frames") {
 			var f []byte
@@ -57,10 +67,10 @@ func TestPublishConn_ConfirmsAreOurs(t *testing.T) {
 			case 2:
 				f = heartbeatFrame
 			case 3:
-				f = method(3, methodConfirmSelectOK)
+				f = method(3, methodBasicReturn)
 			default:
 				content := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "content")
-				f = frame(byte(rapid.IntRange(2, 3).Draw(t, "type")), 3, content)
+				f = frameOf(byte(rapid.IntRange(2, 3).Draw(t, "type")), 3, content)
 			}
 			stream, rest = append(stream, f...), append(rest, f...)
 		}
@@ -90,21 +100,20 @@ func TestPublishConn_ConfirmsAreOurs(t *testing.T) {
 	})
 }
 
-// TestPublishConn_NothingAfterClose: nothing is sent on a channel once amqp091-go
+// TestFrameConn_NothingAfterClose: nothing is sent on a channel once amqp091-go
 // reads that RabbitMQ has closed it: after the answer to that it would cost the
 // connection.
-func TestPublishConn_NothingAfterClose(t *testing.T) {
+func TestFrameConn_NothingAfterClose(t *testing.T) {
 	t.Parallel()
 	hears, _ := newTestConfirmer(0)
-	stream := append(method(3, methodConfirmSelectOK), method(3, methodChannelClose, make([]byte, 7)...)...)
-	c := &publishConn{bufferedConn: &bufferedConn{reads: bufio.NewReader(bytes.NewReader(stream)), wake: make(chan struct{}, 1)}}
+	c := newTestFrameConn(bytes.NewReader(append(method(3, methodBasicReturn), method(3, methodChannelClose, make([]byte, 7)...)...)))
 	hears.conn = c
-	c.hears.Store(hears)
+	c.hear(3, hears)
 	send := func() bool {
 		f := &flight{out: &outgoing{}}
 		return hears.room.TryAcquire(f.out.charge()) && hears.send(f)
 	}
-	_, err := io.ReadFull(c, make([]byte, len(method(3, methodConfirmSelectOK))))
+	_, err := io.ReadFull(c, make([]byte, len(method(3, methodBasicReturn))))
 	require.NoError(t, err)
 	require.True(t, send())
 	_, err = c.Read(make([]byte, 1))
@@ -114,10 +123,10 @@ func TestPublishConn_NothingAfterClose(t *testing.T) {
 	require.True(t, hears.room.TryAcquire(roomBytes-f.out.charge()), "what was not sent takes no room")
 }
 
-// TestPublishConn_OnlyConfirms: where nothing but confirms comes for longer than
+// TestFrameConn_OnlyConfirms: where nothing but confirms comes for longer than
 // the heartbeats after which amqp091-go gives a connection up, it stays: RabbitMQ
 // sends none while it is busy.
-func TestPublishConn_OnlyConfirms(t *testing.T) {
+func TestFrameConn_OnlyConfirms(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
 	u, err := url.Parse(s.url)
