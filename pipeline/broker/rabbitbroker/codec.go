@@ -104,7 +104,8 @@ func decodeWith(d *amqp.Delivery, headers []field) *message.Message {
 	if text := w.text(); text != "" {
 		meta[broker.MetaWire] = text
 	}
-	return pipeline.NewMessage(id, d.Body, meta)
+	// Others keep the id longer than the message, of whose headers it may be a part.
+	return pipeline.NewMessage(strings.Clone(id), d.Body, meta)
 }
 
 // identify returns the message's id: design §4, Ids.

@@ -85,7 +85,7 @@ func newConfirmer(p *publisher, conn *connection) (*confirmer, error) {
 		returns:  ch.NotifyReturn(make(chan amqp.Return, maxFlight)),
 		returned: make(map[place][]string),
 	}
-	conn.frames.hear(number, c)
+	conn.frames.register(number, c)
 	return c, nil
 }
 

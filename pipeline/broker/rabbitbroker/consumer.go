@@ -45,7 +45,12 @@ func newConsumer(r *reader, conn *connection) (*consumer, error) {
 		reader: r, ch: ch, tag: tag, inbox: newInbox(tag),
 		closed: ch.NotifyClose(make(chan *amqp.Error, 1)),
 	}
-	conn.frames.hear(number, c.inbox)
+	conn.frames.register(number, c.inbox)
+	// A quorum queue without a leader does not answer at all.
+	silent := time.AfterFunc(openPatience, func() {
+		r.report(fmt.Errorf("queue %s does not answer: it may have no leader, see rabbitmqctl list_queues name state", r.queue))
+	})
+	defer silent.Stop()
 	if err := c.begin(); err != nil {
 		_ = ch.Close()
 		return nil, err
@@ -98,23 +103,29 @@ func (c *consumer) consume(ctx context.Context) error {
 	return nil
 }
 
-// take hands what arrives to the claim until ctx is done or the broker ends it.
+// take hands what arrives to the claim until ctx is done, or all that arrived
+// before the broker ended it.
 func (c *consumer) take(ctx context.Context) {
 	var batch []arrival
-	for {
+	for over := false; ; {
 		batch = c.inbox.take(batch)
 		for i := range batch {
-			if c.claim.Deliver(ctx, c.delivery(&batch[i])) != nil {
+			d := c.delivery(&batch[i])
+			batch[i] = arrival{} // the claim's from here on
+			if c.claim.Deliver(ctx, d) != nil {
 				return
 			}
 		}
-		if len(batch) > 0 {
+		switch {
+		case len(batch) > 0:
 			continue
+		case over:
+			return
 		}
 		select {
 		case <-c.inbox.wake:
 		case <-c.over:
-			return
+			over = true
 		case <-ctx.Done():
 			return
 		}

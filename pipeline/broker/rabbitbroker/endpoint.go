@@ -138,7 +138,10 @@ func (c *connection) channel() (*amqp.Channel, uint16, error) {
 	c.opening.Lock()
 	defer c.opening.Unlock()
 	ch, err := c.Connection.Channel()
-	return ch, c.frames.opened, err
+	if err != nil {
+		return nil, 0, err
+	}
+	return ch, c.frames.opened, nil
 }
 
 // dial connects; purpose shows in the broker's list of connections.

@@ -25,8 +25,8 @@ var errFrame = errors.New("RabbitMQ sent a frame that is not as AMQP 0-9-1 says"
 type frameConn struct {
 	*bufferedConn
 
-	mu     sync.Mutex
-	hearer map[uint16]hearer // by channel
+	hearing sync.Mutex
+	hearers map[uint16]hearer // by channel
 
 	// What follows is for the goroutine that reads.
 	opened uint16    // the channel that was opened last
@@ -37,7 +37,7 @@ type frameConn struct {
 // hearer is told of the frames of a channel, before amqp091-go reads them and
 // after it has seen to all that came before.
 type hearer interface {
-	// hear may take the frame, with take or takeBody, and then returns true.
+	// hear may take the frame, and then returns true.
 	hear(c *frameConn, f frame) (taken bool, err error)
 }
 
@@ -50,28 +50,26 @@ type frame struct {
 }
 
 func newFrameConn(conn net.Conn) *frameConn {
-	return &frameConn{bufferedConn: newBufferedConn(conn), hearer: make(map[uint16]hearer)}
+	return &frameConn{bufferedConn: newBufferedConn(conn), hearers: make(map[uint16]hearer)}
 }
 
-// hear has h hear the channel until another is opened that has its number.
-func (c *frameConn) hear(channel uint16, h hearer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hearer[channel] = h
+// register has h hear the channel until that is closed.
+func (c *frameConn) register(channel uint16, h hearer) {
+	c.hearing.Lock()
+	defer c.hearing.Unlock()
+	c.hearers[channel] = h
+}
+
+func (c *frameConn) forget(channel uint16) {
+	c.hearing.Lock()
+	defer c.hearing.Unlock()
+	delete(c.hearers, channel)
 }
 
 func (c *frameConn) hearerOf(channel uint16) hearer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.hearer[channel]
-}
-
-// open notes that a channel is new.
-func (c *frameConn) open(channel uint16) {
-	c.opened = channel
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.hearer, channel)
+	c.hearing.Lock()
+	defer c.hearing.Unlock()
+	return c.hearers[channel]
 }
 
 // Read reads what is for amqp091-go; one goroutine at a time. It never gives more
@@ -107,14 +105,19 @@ func (c *frameConn) next() (taken bool, err error) {
 		if head, err = c.reads.Peek(frameHead + 4); err != nil {
 			return false, err
 		}
-		if f.method = binary.BigEndian.Uint32(head[frameHead:]); f.method == methodChannelOpenOK {
-			c.open(f.channel)
-		}
+		f.method = binary.BigEndian.Uint32(head[frameHead:])
 	}
-	if h := c.hearerOf(f.channel); h != nil {
-		return h.hear(c, f)
+	switch h := c.hearerOf(f.channel); {
+	case f.method == methodChannelOpenOK:
+		c.opened = f.channel
+		c.forget(f.channel) // who registered too late for the one that had its number before
+	case h != nil:
+		taken, err = h.hear(c, f)
 	}
-	return false, nil
+	if f.method == methodChannelClose || f.method == methodChannelCloseOK {
+		c.forget(f.channel)
+	}
+	return taken, err
 }
 
 // peek returns what is in the frame, which is small, and leaves it to be read.
@@ -145,8 +148,9 @@ func (c *frameConn) take(f frame, b []byte) ([]byte, error) {
 		left -= n
 	}
 	c.left = 0
-	if end, err := c.reads.ReadByte(); err != nil || end != frameEnd {
-		return nil, errors.Join(errFrame, err)
+	end, err := c.reads.ReadByte()
+	if err == nil && end != frameEnd {
+		err = errFrame
 	}
-	return b, nil
+	return b, err
 }

@@ -34,7 +34,7 @@ const methodBasicReturn = 60<<16 | 50
 func newTestFrameConn(r io.Reader) *frameConn {
 	return &frameConn{
 		bufferedConn: &bufferedConn{reads: bufio.NewReader(r), wake: make(chan struct{}, 1)},
-		hearer:       make(map[uint16]hearer),
+		hearers:      make(map[uint16]hearer),
 	}
 }
 
@@ -52,7 +52,7 @@ func TestFrameConn_ConfirmsAreOurs(t *testing.T) {
 		hears, to := newTestConfirmer(n)
 		c := newTestFrameConn(nil)
 		c.told = time.Now() // no heartbeats, for now
-		c.hear(3, hears)
+		c.register(3, hears)
 		var stream, rest []byte
 		var before []int // how much was to be read before each confirm
 		for range rapid.IntRange(0, n).Draw(t, "frames") {
@@ -108,7 +108,7 @@ func TestFrameConn_NothingAfterClose(t *testing.T) {
 	hears, _ := newTestConfirmer(0)
 	c := newTestFrameConn(bytes.NewReader(append(method(3, methodBasicReturn), method(3, methodChannelClose, make([]byte, 7)...)...)))
 	hears.conn = c
-	c.hear(3, hears)
+	c.register(3, hears)
 	send := func() bool {
 		f := &flight{out: &outgoing{}}
 		return hears.room.TryAcquire(f.out.charge()) && hears.send(f)

@@ -12,7 +12,8 @@ import (
 const maxDepth = 32
 
 // parser reads what is in a frame, and makes no copy of its text. Once something
-// is not as it must be, all that it returns is zero, and bad is set.
+// is not as it must be, bad is set, nothing is left, and what it returns says
+// nothing.
 type parser struct {
 	left string
 	bad  bool
@@ -96,12 +97,8 @@ const fewFields = 32
 // fields reads a message's headers. As in a map, of two of one name the last counts.
 func (p *parser) fields(fields []field) []field {
 	all := p.long()
-	for in := (&parser{left: all}); len(in.left) > 0 && !p.bad; p.bad = p.bad || in.bad {
-		if len(fields) == fewFields {
-			table := (&parser{left: all}).pairs(0)
-			p.bad = table == nil
-			return appendFieldsOf(fields[:0], table)
-		}
+	in := parser{left: all}
+	for len(in.left) > 0 && len(fields) < fewFields {
 		f := field{name: in.short()}
 		if len(in.left) > 0 && in.left[0] == 'S' {
 			in.next(1)
@@ -109,25 +106,33 @@ func (p *parser) fields(fields []field) []field {
 		} else {
 			f.value = in.value(0)
 		}
-		at := indexOf(fields, f.name)
-		if at < 0 {
-			fields = append(fields, f)
-		} else {
+		if at := indexOf(fields, f.name); at >= 0 {
 			fields[at] = f
+		} else {
+			fields = append(fields, f)
 		}
 	}
+	if len(in.left) > 0 {
+		in = parser{left: all}
+		fields = appendFieldsOf(fields[:0], in.pairs(0))
+	}
+	p.join(&in)
 	return fields
 }
 
-// pairs reads all that is left as the pairs of a table; nil: they are bad.
+// join fails if in has, which has read a part.
+func (p *parser) join(in *parser) {
+	if in.bad {
+		p.fail()
+	}
+}
+
+// pairs reads all that is left as the pairs of a table.
 func (p *parser) pairs(depth int) amqp.Table {
 	table := amqp.Table{}
 	for len(p.left) > 0 {
 		name := p.short()
 		table[name] = p.value(depth)
-	}
-	if p.bad {
-		return nil
 	}
 	return table
 }
@@ -169,14 +174,14 @@ func (p *parser) value(depth int) any {
 	case "F":
 		in := p.inner(depth)
 		table := in.pairs(depth + 1)
-		p.bad = p.bad || in.bad
+		p.join(in)
 		return table
 	case "A":
 		in, items := p.inner(depth), []any{}
 		for len(in.left) > 0 {
 			items = append(items, in.value(depth+1))
 		}
-		p.bad = p.bad || in.bad
+		p.join(in)
 		return items
 	}
 	p.fail()

@@ -23,12 +23,13 @@ const (
 
 // Methods by class and number, as a method's frame begins.
 const (
-	methodChannelOpenOK = 20<<16 | 11
-	methodChannelClose  = 20<<16 | 40
-	methodBasicPublish  = 60<<16 | 40
-	methodBasicDeliver  = 60<<16 | 60
-	methodBasicAck      = 60<<16 | 80
-	methodBasicNack     = 60<<16 | 120
+	methodChannelOpenOK  = 20<<16 | 11
+	methodChannelClose   = 20<<16 | 40
+	methodChannelCloseOK = 20<<16 | 41
+	methodBasicPublish   = 60<<16 | 40
+	methodBasicDeliver   = 60<<16 | 60
+	methodBasicAck       = 60<<16 | 80
+	methodBasicNack      = 60<<16 | 120
 )
 
 // heartbeatFrame says that its sender is there, and nothing else.

@@ -15,14 +15,11 @@ type inbox struct {
 	prefix []byte // how its deliveries begin: with the consumer's tag
 
 	// What follows is for the goroutine that reads.
-	comes    bool          // more of a delivery is to come
-	coming   amqp.Delivery // what has come of it, without its headers
-	headers  []field
-	left     uint64 // what is missing of its body
-	place    string // where the latest was published, as in its frame
-	exchange string // in it
-	key      string // in it
-	scratch  []byte
+	comes   bool          // more of a delivery is to come
+	coming  amqp.Delivery // what has come of it, without its headers
+	headers []field
+	left    uint64 // what is missing of its body
+	scratch []byte
 
 	mu      sync.Mutex
 	arrived []arrival
@@ -42,7 +39,6 @@ func newInbox(tag string) *inbox {
 
 // take returns what has arrived since the last call, whose result it uses again.
 func (i *inbox) take(last []arrival) []arrival {
-	clear(last)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	arrived := i.arrived
@@ -86,7 +82,7 @@ func (i *inbox) begin(c *frameConn, f frame) error {
 	if !ours {
 		return nil
 	}
-	if len(rest) < 8+1+1+1 {
+	if len(rest) < 9 {
 		return errFrame
 	}
 	if i.scratch, err = c.take(f, i.scratch[:0]); err != nil {
@@ -94,14 +90,10 @@ func (i *inbox) begin(c *frameConn, f frame) error {
 	}
 	rest = i.scratch[4+len(i.prefix):]
 	i.comes, i.coming = true, amqp.Delivery{DeliveryTag: binary.BigEndian.Uint64(rest), Redelivered: rest[8]&1 == 1}
-	if place := rest[9:]; string(place) != i.place { // mostly it is the one before
-		i.place = string(place)
-		p := parser{left: i.place}
-		if i.exchange, i.key = p.short(), p.short(); p.bad {
-			return errFrame
-		}
+	p := parser{left: string(rest[9:])}
+	if i.coming.Exchange, i.coming.RoutingKey = p.short(), p.short(); p.bad {
+		return errFrame
 	}
-	i.coming.Exchange, i.coming.RoutingKey = i.exchange, i.key
 	return nil
 }
 
@@ -115,6 +107,7 @@ func (i *inbox) header(c *frameConn, f frame) (err error) {
 	if p.bad {
 		return errFrame
 	}
+	i.coming.Body = make([]byte, 0, min(i.left, step))
 	if i.left == 0 {
 		i.put()
 	}
@@ -124,9 +117,6 @@ func (i *inbox) header(c *frameConn, f frame) (err error) {
 func (i *inbox) body(c *frameConn, f frame) (err error) {
 	if uint64(f.size) > i.left { //nolint:gosec // it is no less than 0
 		return errFrame
-	}
-	if i.coming.Body == nil {
-		i.coming.Body = make([]byte, 0, min(i.left, step))
 	}
 	if i.coming.Body, err = c.take(f, i.coming.Body); err != nil {
 		return err
@@ -140,7 +130,7 @@ func (i *inbox) body(c *frameConn, f frame) (err error) {
 // put has the message arrive.
 func (i *inbox) put() {
 	a := arrival{decodeWith(&i.coming, i.headers), i.coming.DeliveryTag, i.coming.Redelivered}
-	i.comes, i.coming = false, amqp.Delivery{}
+	i.comes = false
 	clear(i.headers)
 	i.mu.Lock()
 	i.arrived = append(i.arrived, a)

@@ -92,7 +92,7 @@ func TestInbox_DeliveriesAreOurs(t *testing.T) {
 			pieces = iotest.OneByteReader(pieces)
 		}
 		c := newTestFrameConn(pieces)
-		c.hear(1, inbox)
+		c.register(1, inbox)
 		c.told = time.Now() // no heartbeats, for now
 		got, err := io.ReadAll(c)
 		require.NoError(t, err)
@@ -114,7 +114,7 @@ func requireArrived(t require.TestingT, inbox *inbox, want []*amqp.Delivery) {
 		msg := decode(d)
 		require.Equal(t, msg.UUID, arrived[i].msg.UUID)
 		require.Equal(t, msg.Metadata, arrived[i].msg.Metadata)
-		require.Equal(t, string(msg.Payload), string(arrived[i].msg.Payload))
+		require.Equal(t, []byte(msg.Payload), []byte(arrived[i].msg.Payload))
 		require.Equal(t, d.DeliveryTag, arrived[i].tag)
 		require.Equal(t, d.Redelivered, arrived[i].redelivered)
 	}
@@ -129,7 +129,7 @@ func TestInbox_Wakes(t *testing.T) {
 	for n := range 3 {
 		d := &amqp.Delivery{DeliveryTag: uint64(n), MessageId: "m"} //nolint:gosec // small
 		c := newTestFrameConn(bytes.NewReader(bytes.Join(delivered(t, 1, "c", d, 10), nil)))
-		c.hear(1, inbox)
+		c.register(1, inbox)
 		_, err := io.ReadAll(c)
 		require.NoError(t, err)
 		<-inbox.wake
@@ -148,13 +148,44 @@ func TestInbox_LastChannel(t *testing.T) {
 	inbox := newInbox("c")
 	frames := bytes.Join(delivered(t, 1, "c", &amqp.Delivery{MessageId: "m", Body: []byte("x")}, 10), nil)
 	c := newTestFrameConn(bytes.NewReader(append(method(1, methodChannelOpenOK, 0, 0, 0, 0), frames...)))
-	c.hear(1, inbox)
+	c.register(1, inbox)
 	c.told = time.Now()
 	got, err := io.ReadAll(c)
 	require.NoError(t, err)
 	require.True(t, bytes.HasSuffix(got, frames))
 	require.Empty(t, inbox.take(nil))
 	require.EqualValues(t, 1, c.opened)
+}
+
+// TestInbox_Interrupted: of a delivery that another method interrupts nothing
+// arrives, as with amqp091-go.
+func TestInbox_Interrupted(t *testing.T) {
+	t.Parallel()
+	inbox := newInbox("c")
+	whole := delivered(t, 1, "c", &amqp.Delivery{MessageId: "m", Body: []byte("body")}, 2)
+	rest := bytes.Join([][]byte{method(1, methodBasicReturn, 1), whole[1], whole[2], whole[3]}, nil)
+	c := newTestFrameConn(bytes.NewReader(append(bytes.Clone(whole[0]), rest...)))
+	c.register(1, inbox)
+	c.told = time.Now()
+	got, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Equal(t, rest, got)
+	require.Empty(t, inbox.take(nil))
+}
+
+// TestFrameConn_Forgets: who heard a channel that was closed, by whomever, is not
+// kept with all that came on it.
+func TestFrameConn_Forgets(t *testing.T) {
+	t.Parallel()
+	for _, end := range []uint32{methodChannelClose, methodChannelCloseOK} {
+		c := newTestFrameConn(bytes.NewReader(method(1, end, make([]byte, 7)...)))
+		c.register(1, newInbox("c"))
+		c.register(2, newInbox("c"))
+		_, err := io.ReadAll(c)
+		require.NoError(t, err)
+		require.Nil(t, c.hearerOf(1))
+		require.NotNil(t, c.hearerOf(2))
+	}
 }
 
 // TestInbox_Broken: what is not as AMQP says ends the connection, and takes no
@@ -195,7 +226,7 @@ func TestInbox_Broken(t *testing.T) {
 			t.Parallel()
 			inbox := newInbox("c")
 			c := newTestFrameConn(bytes.NewReader(bytes.Join(frames, nil)))
-			c.hear(1, inbox)
+			c.register(1, inbox)
 			_, err := io.ReadAll(c)
 			require.ErrorIs(t, err, errFrame)
 			require.Empty(t, inbox.take(nil))
@@ -206,7 +237,7 @@ func TestInbox_Broken(t *testing.T) {
 		inbox := newInbox("c")
 		header := change(1, func(b []byte) []byte { binary.BigEndian.PutUint64(b[frameHead+4:], 1<<62); return b })[1]
 		c := newTestFrameConn(bytes.NewReader(bytes.Join([][]byte{whole[0], header, {frameBody, 0, 1, 0xff, 0xff, 0xff, 0xff}}, nil)))
-		c.hear(1, inbox)
+		c.register(1, inbox)
 		_, err := io.ReadAll(c)
 		require.NoError(t, err)
 		require.LessOrEqual(t, cap(inbox.coming.Body), 2*step)
@@ -275,7 +306,7 @@ func TestInbox_AsReadByAnother(t *testing.T) {
 		msg := decode(&want)
 		require.Equal(t, msg.UUID, got.UUID)
 		require.Equal(t, msg.Metadata, got.Metadata)
-		require.Equal(t, string(msg.Payload), string(got.Payload))
+		require.Equal(t, []byte(msg.Payload), []byte(got.Payload), "an empty one is none that is not there")
 	}
 	const most = 128<<10 - frameHead - 1
 	for _, size := range []int{0, 1, most - 1, most, most + 1, 2*most + 1, 3 << 20} {
@@ -293,4 +324,30 @@ func TestInbox_AsReadByAnother(t *testing.T) {
 		delete(p.Headers, headerBCC)
 		same(t, p)
 	})
+}
+
+// TestConnection_ChannelsAtOnce: who opens a channel learns its number, whoever
+// else opens one.
+func TestConnection_ChannelsAtOnce(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	conn, err := f.b.consume.connection(f.ctx())
+	require.NoError(t, err)
+	const n = 20
+	numbers := make(chan uint16, n)
+	for range n {
+		go func() {
+			_, number, err := conn.channel()
+			if err != nil {
+				number = 0
+			}
+			numbers <- number
+		}()
+	}
+	seen := map[uint16]bool{0: true}
+	for range n {
+		number := <-numbers
+		require.False(t, seen[number], number)
+		seen[number] = true
+	}
 }

@@ -133,11 +133,6 @@ func (r *reader) open() (*consumer, error) {
 	if err := r.prepare(r.intake); err != nil {
 		return nil, err
 	}
-	// A quorum queue without a leader does not answer at all.
-	silent := time.AfterFunc(openPatience, func() {
-		r.report(fmt.Errorf("queue %s does not answer: it may have no leader, see rabbitmqctl list_queues name state", r.queue))
-	})
-	defer silent.Stop()
 	var c *consumer
 	err = r.b.consume.await(r.intake, func() (err error) {
 		c, err = newConsumer(r, conn)

@@ -17,7 +17,8 @@ import (
 const (
 	askAgain  = 200 * time.Millisecond
 	askAtMost = 30 * time.Second // for the end of a COMMIT whose answer was lost
-	askOnStop = time.Second      // for the same, once nobody waits for it any more
+	askLonger = 5 * time.Second  // for the same, past the caller's deadline
+	askOnStop = time.Second      // and once the caller was told to stop
 )
 
 // marks let transactions be recognised: each writes a token of its own beside
@@ -70,8 +71,8 @@ func answered(err error) bool {
 	return errors.Is(err, pgx.ErrTxCommitRollback)
 }
 
-// insist returns a context for the end of a COMMIT, which outlives the caller's
-// deadline: the outcome counts more. One that was cancelled it outlives by
+// insist returns a context for the end of a COMMIT, which outlives the caller's:
+// the outcome counts more than its deadline. One that was cancelled it outlives by
 // little: the caller stops, and what it has not heard of comes again.
 func insist(ctx context.Context) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -79,6 +80,8 @@ func insist(ctx context.Context) (context.Context, context.CancelFunc) {
 	unlink := context.AfterFunc(ctx, func() {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			timer.Reset(askOnStop)
+		} else {
+			timer.Reset(askLonger)
 		}
 	})
 	return longer, func() {

@@ -109,17 +109,29 @@ func TestFate_AskedAgain(t *testing.T) {
 // but not when it stops.
 func TestInsist(t *testing.T) {
 	t.Parallel()
-	late, cancel := context.WithDeadline(t.Context(), time.Now())
-	defer cancel()
-	synctest.Test(t, func(t *testing.T) {
-		ctx, done := insist(late)
-		defer done()
-		time.Sleep(askAtMost - 1) //nolint:forbidigo // inside testing/synctest
-		require.NoError(t, ctx.Err())
-		time.Sleep(time.Nanosecond) //nolint:forbidigo // inside testing/synctest
-		synctest.Wait()
-		require.Error(t, ctx.Err())
-	})
+	for name, test := range map[string]struct {
+		caller func() (context.Context, context.CancelFunc)
+		longer time.Duration
+	}{
+		"no end":   {func() (context.Context, context.CancelFunc) { return context.WithCancel(context.Background()) }, askAtMost},
+		"deadline": {func() (context.Context, context.CancelFunc) { return context.WithTimeout(context.Background(), 0) }, askLonger},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				caller, cancel := test.caller()
+				defer cancel()
+				ctx, done := insist(caller)
+				defer done()
+				synctest.Wait()
+				time.Sleep(test.longer - time.Nanosecond) //nolint:forbidigo // inside testing/synctest
+				require.NoError(t, ctx.Err())
+				time.Sleep(time.Nanosecond) //nolint:forbidigo // inside testing/synctest
+				synctest.Wait()
+				require.Error(t, ctx.Err())
+			})
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		caller, stop := context.WithCancel(context.Background())
 		ctx, done := insist(caller)
