@@ -2,6 +2,7 @@ package kafkabroker
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -27,6 +28,9 @@ type pipe struct {
 	// Under the stream's mutex.
 	broker *sarama.Broker // the latest that metadata has for the id
 	offers []*outlet      // that are ready, and stay so until they are taken
+
+	// For its goroutine.
+	encoded []byte // the records of the latest request, whose memory is used again
 }
 
 // request is a produce request.
@@ -40,6 +44,7 @@ type request struct {
 type flight struct {
 	outlet *outlet
 	pack   *pack
+	batch  *sarama.RecordBatch
 }
 
 // pipeTo returns the pipe to a broker.
@@ -73,6 +78,7 @@ func (p *pipe) run() {
 			return
 		}
 		for r := p.load(); r != nil; r = p.load() {
+			p.encode(r)
 			answer, err := r.send()
 			p.land(r, answer, err)
 		}
@@ -97,10 +103,31 @@ func (p *pipe) load() *request {
 			break
 		}
 		next := o.take()
-		r.flights = append(r.flights, flight{o, next})
-		r.produce.AddBatch(o.topic, o.number, next.batch(p.s.id, p.s.epoch, o.next))
+		batch := next.batch(p.s.id, p.s.epoch, o.next)
+		r.flights = append(r.flights, flight{o, next, batch})
+		r.produce.AddBatch(o.topic, o.number, batch)
 	}
 	return r
+}
+
+// encode encodes the records of a request, into memory that the next request uses
+// again: sarama has copied it when send returns.
+func (p *pipe) encode(r *request) {
+	size := 0
+	for _, f := range r.flights {
+		size += f.pack.size
+	}
+	b := slices.Grow(p.encoded[:0], size)
+	for _, f := range r.flights {
+		begin := len(b)
+		for _, record := range f.pack.records {
+			b = appendRecord(b, record)
+		}
+		setEncoded(f.batch, b[begin:len(b):len(b)])
+	}
+	if p.encoded = b; size > requestLimit {
+		p.encoded = nil // of one batch that is larger
+	}
 }
 
 // send sends the request and waits for its answer, which sarama gives on the
