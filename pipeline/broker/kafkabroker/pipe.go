@@ -113,6 +113,9 @@ func (p *pipe) load() *request {
 // encode encodes the records of a request, into memory that the next request uses
 // again: sarama has copied it when send returns.
 func (p *pipe) encode(r *request) {
+	if encodedAt < 0 {
+		return
+	}
 	size := 0
 	for _, f := range r.flights {
 		size += f.pack.size
@@ -125,8 +128,8 @@ func (p *pipe) encode(r *request) {
 		}
 		setEncoded(f.batch, b[begin:len(b):len(b)])
 	}
-	if p.encoded = b; size > requestLimit {
-		p.encoded = nil // of one batch that is larger
+	if size <= requestLimit { // else it is one batch that is larger
+		p.encoded = b
 	}
 }
 

@@ -24,9 +24,7 @@ var encodedAt = func() int {
 
 // setEncoded gives a batch its records encoded.
 func setEncoded(b *sarama.RecordBatch, records []byte) {
-	if encodedAt >= 0 {
-		*(*[]byte)(unsafe.Add(unsafe.Pointer(b), encodedAt)) = records //nolint:gosec // see encodedAt
-	}
+	*(*[]byte)(unsafe.Add(unsafe.Pointer(b), encodedAt)) = records //nolint:gosec // see encodedAt
 }
 
 // appendRecord appends a record as a batch has it.

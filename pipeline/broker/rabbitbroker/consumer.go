@@ -48,6 +48,9 @@ func newConsumer(r *reader, conn *connection) (*consumer, error) {
 	conn.frames.register(number, c.inbox)
 	// A quorum queue without a leader does not answer at all.
 	silent := time.AfterFunc(openPatience, func() {
+		if r.intake.Err() != nil { // nobody waits for it any more
+			return
+		}
 		r.report(fmt.Errorf("queue %s does not answer: it may have no leader, see rabbitmqctl list_queues name state", r.queue))
 	})
 	defer silent.Stop()
@@ -112,7 +115,7 @@ func (c *consumer) take(ctx context.Context) {
 		for i := range batch {
 			d := c.delivery(&batch[i])
 			batch[i] = arrival{} // the claim's from here on
-			if c.claim.Deliver(ctx, d) != nil {
+			if ctx.Err() != nil || c.claim.Deliver(ctx, d) != nil {
 				return
 			}
 		}

@@ -115,7 +115,7 @@ func (i *inbox) header(c *frameConn, f frame) (err error) {
 }
 
 func (i *inbox) body(c *frameConn, f frame) (err error) {
-	if uint64(f.size) > i.left { //nolint:gosec // it is no less than 0
+	if i.coming.Body == nil || uint64(f.size) > i.left { //nolint:gosec // it is no less than 0
 		return errFrame
 	}
 	if i.coming.Body, err = c.take(f, i.coming.Body); err != nil {
@@ -130,7 +130,7 @@ func (i *inbox) body(c *frameConn, f frame) (err error) {
 // put has the message arrive.
 func (i *inbox) put() {
 	a := arrival{decodeWith(&i.coming, i.headers), i.coming.DeliveryTag, i.coming.Redelivered}
-	i.comes = false
+	i.comes, i.coming = false, amqp.Delivery{}
 	clear(i.headers)
 	i.mu.Lock()
 	i.arrived = append(i.arrived, a)

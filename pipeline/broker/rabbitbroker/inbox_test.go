@@ -220,6 +220,7 @@ func TestInbox_Broken(t *testing.T) {
 		"HeaderDeep":   delivered(t, 1, "c", &amqp.Delivery{Headers: deep}, 10),
 		"BodyNoEnd":    change(2, noEnd),
 		"BodyLong":     append(whole[:2:2], frameOf(frameBody, 1, []byte("too long"))),
+		"NoHeader":     {whole[0], whole[2]},
 		"Kind":         append(whole[:2:2], frameOf(7, 1, nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
