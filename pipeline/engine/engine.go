@@ -142,9 +142,10 @@ func (e *Engine) fail(err error) {
 }
 
 func (e *Engine) runRouter() {
-	// The context that Run gives to the subscribers ends too early for a
-	// drain; routes are started with their own.
-	if err := e.router.Run(context.Background()); err != nil {
+	// The end of its context tells the router that handlers end because they are
+	// to, which is no error. It is too early for subscribers, which drain then:
+	// routes are started with their own.
+	if err := e.router.Run(e.life); err != nil {
 		e.fail(fmt.Errorf("run router: %w", err))
 	}
 }

@@ -288,6 +288,19 @@ func (r *rig) value(t *testing.T, name, label string) float64 {
 	return 0
 }
 
+// TestStop_IsNoError: the router sees its handlers end before it is closed, as they
+// are to.
+func TestStop_IsNoError(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, pass, nil)
+	r.start(t)
+	r.giveUp()
+	require.NoError(t, r.routes[0].drain(t.Context()))
+	require.Eventually(t, r.router.IsClosed, soon, time.Millisecond, "it has seen that all have ended")
+	require.NoError(t, r.Stop(t.Context()))
+	require.Empty(t, r.errors.String())
+}
+
 func TestNew_NamesTheHandlerWhoseKindRefuses(t *testing.T) {
 	t.Parallel()
 	_, err := New(Options{

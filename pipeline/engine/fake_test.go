@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -160,6 +161,7 @@ type rig struct {
 	*Engine
 	fake    *fake
 	metrics *prometheus.Registry
+	errors  bytes.Buffer // of the log; to be read after a stop
 }
 
 func newRig(t *testing.T, kind message.HandlerFunc, change func(*pipeline.Handler)) *rig {
@@ -194,7 +196,7 @@ func newRigWith(t *testing.T, s store.Store, kind message.HandlerFunc, change fu
 		}),
 		Brokers: map[string]broker.Broker{"main": r.fake},
 		Store:   s,
-		Log:     slog.New(slog.DiscardHandler),
+		Log:     slog.New(slog.NewTextHandler(&r.errors, &slog.HandlerOptions{Level: slog.LevelError})),
 		Metrics: r.metrics,
 	})
 	require.NoError(t, err)
