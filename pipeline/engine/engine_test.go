@@ -289,16 +289,25 @@ func (r *rig) value(t *testing.T, name, label string) float64 {
 }
 
 // TestStop_IsNoError: the router sees its handlers end before it is closed, as they
-// are to.
+// are to. It sees that if it already waited for handlers when they were added.
 func TestStop_IsNoError(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, pass, nil)
-	r.start(t)
-	r.giveUp()
-	require.NoError(t, r.routes[0].drain(t.Context()))
-	require.Eventually(t, r.router.IsClosed, soon, time.Millisecond, "it has seen that all have ended")
-	require.NoError(t, r.Stop(t.Context()))
-	require.Empty(t, r.errors.String())
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, pass, nil)
+		waits := make(chan struct{})
+		r.fake.provision = func() error { <-waits; return nil }
+		r.Start()
+		synctest.Wait()
+		close(waits)
+		synctest.Wait()
+		require.True(t, r.State().Handlers[0].Running)
+		r.giveUp()
+		require.NoError(t, r.routes[0].drain(t.Context()))
+		synctest.Wait()
+		require.True(t, r.router.IsClosed(), "it has seen that all have ended")
+		require.NoError(t, r.Stop(t.Context()))
+		require.Empty(t, r.errors.String())
+	})
 }
 
 func TestNew_NamesTheHandlerWhoseKindRefuses(t *testing.T) {
