@@ -53,6 +53,9 @@ func Open(cfg pipeline.Broker, opts broker.Options) (broker.Broker, error) {
 }
 
 func open(cfg pipeline.Broker, opts broker.Options) (*Broker, error) {
+	if encodedAt < 0 {
+		return nil, errOtherSarama
+	}
 	addrs, err := addresses(cfg.URL)
 	if err != nil {
 		return nil, err

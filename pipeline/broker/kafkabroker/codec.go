@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/IBM/sarama"
@@ -20,56 +21,84 @@ const headerID = "_watermill_message_uuid"
 // idHeaders are where a record's id is looked for, in this order.
 var idHeaders = []string{headerID, "ce_id", "cloudEvents_id", "cloudEvents:id"}
 
-// encode returns msg as the record that watermill-kafka's DefaultMarshaler
-// makes of it: the id and the metadata as headers, the payload as value. The
-// key is broker.Key, as its partitioning marshaler has it. Where the message
-// was read from Kafka, what metadata cannot hold of the record is restored.
-func encode(topic pipeline.Topic, msg *message.Message) *sarama.Record {
+// encode returns the record that watermill-kafka's DefaultMarshaler makes of msg, in
+// this memory if that is enough: the id and the metadata as headers, the payload as
+// value. The key is broker.Key, as its partitioning marshaler has it. Where the
+// message was read from Kafka, what metadata cannot hold of the record is restored.
+func encode(memory []byte, topic pipeline.Topic, msg *message.Message) record {
+	b := slices.Grow(memory[:0], len(msg.Payload)+encodeBeside)
 	w := wireOf(msg.Metadata)
-	r := &roomyRecord{}
-	r.Headers = r.point(encodeHeaders(msg, w, r.headers[:0]))
-	r.Key = encodeKey(topic, msg, w)
-	r.Value = msg.Payload // nil is a tombstone, and stays one
-	return &r.Record
-}
-
-// roomyRecord is a record with room for the headers that most have: one object
-// in place of three.
-type roomyRecord struct {
-	sarama.Record
-	headers  [8]sarama.RecordHeader
-	pointers [8]*sarama.RecordHeader
-}
-
-// point returns a pointer to each header.
-func (r *roomyRecord) point(headers []sarama.RecordHeader) []*sarama.RecordHeader {
-	all := slices.Grow(r.pointers[:0], len(headers))
-	for i := range headers {
-		all = append(all, &headers[i])
+	key, keyed := encodeKey(topic, msg, w)
+	if keyed {
+		b = appendText(b, key)
+	} else {
+		b = appendBytes(b, nil)
 	}
-	return all
-}
-
-// What a record has beside its contents, at most, and each of its headers.
-const (
-	recordOverhead = 5*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 1
-	headerOverhead = 2 * binary.MaxVarintLen32
-)
-
-// recordSize is how many bytes a record takes at most.
-func recordSize(r *sarama.Record) int {
-	n := recordOverhead + len(r.Key) + len(r.Value)
-	for _, h := range r.Headers {
-		n += headerOverhead + len(h.Key) + len(h.Value)
-	}
-	return n
-}
-
-// encodeHeaders returns the headers of a message, in room if that is enough.
-func encodeHeaders(msg *message.Message, w *wire, room []sarama.RecordHeader) []sarama.RecordHeader {
+	keyEnd := len(b)
+	b = appendBytes(b, msg.Payload) // nil is a tombstone, and stays one
 	if w == nil {
-		return plainHeaders(msg, room)
+		b = appendMetadata(b, msg)
+	} else {
+		b = appendHeaders(b, encodeHeaders(msg, w))
 	}
+	r := record{body: b}
+	if keyed {
+		r.key = b[keyEnd-len(key) : keyEnd]
+	}
+	return r
+}
+
+// encodeBeside is more than most records have beside their value.
+const encodeBeside = 1 << 10
+
+// encodeKey returns the record's key, if it has one. One that metadata could not
+// hold counts as long as nobody has set another.
+func encodeKey(topic pipeline.Topic, msg *message.Message, w *wire) (key string, keyed bool) {
+	if w != nil && w.Key != nil && msg.Metadata.Get(pipeline.MetaPartitionKey) == w.KeyBeside {
+		return string(*w.Key), *w.Key != nil
+	}
+	key = broker.Key(topic, msg)
+	return key, key != ""
+}
+
+// appendMetadata appends the headers of a message whose metadata says it all.
+func appendMetadata(b []byte, msg *message.Message) []byte {
+	var room [12]entry
+	entries := room[:0]
+	for name, value := range msg.Metadata {
+		if name != headerID {
+			entries = append(entries, entry{name, value})
+		}
+	}
+	sortEntries(entries)
+	b = binary.AppendVarint(b, int64(len(entries)+1))
+	b = appendText(appendText(b, headerID), msg.UUID)
+	for _, e := range entries {
+		b = appendText(appendText(b, e.name), e.value)
+	}
+	return b
+}
+
+// entry is one of a message's metadata.
+type entry struct{ name, value string }
+
+// sortEntries sorts by name. The few that there are it sorts by hand: the frame of
+// slices.SortFunc makes the stack of a fresh goroutine grow, which costs more than
+// the rest of encode.
+func sortEntries(entries []entry) {
+	if len(entries) > 24 {
+		slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+		return
+	}
+	for i := 1; i < len(entries); i++ {
+		for j := i; j > 0 && entries[j].name < entries[j-1].name; j-- {
+			entries[j], entries[j-1] = entries[j-1], entries[j]
+		}
+	}
+}
+
+// encodeHeaders returns the headers of a message that w describes.
+func encodeHeaders(msg *message.Message, w *wire) []sarama.RecordHeader {
 	headers, dealt := w.restore(msg.UUID, msg.Metadata)
 	if !dealt[headerID] {
 		headers = slices.Insert(headers, 0, sarama.RecordHeader{Key: []byte(headerID), Value: []byte(msg.UUID)})
@@ -84,60 +113,8 @@ func encodeHeaders(msg *message.Message, w *wire, room []sarama.RecordHeader) []
 		}
 		headers = append(headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
 	}
-	sortHeaders(headers[first:])
+	slices.SortFunc(headers[first:], func(a, b sarama.RecordHeader) int { return bytes.Compare(a.Key, b.Key) })
 	return headers
-}
-
-// plainHeaders are the headers of a message whose metadata says it all, their
-// names and values in one piece of memory.
-func plainHeaders(msg *message.Message, room []sarama.RecordHeader) []sarama.RecordHeader {
-	size := len(headerID) + len(msg.UUID)
-	for name, value := range msg.Metadata {
-		size += len(name) + len(value)
-	}
-	memory := make([]byte, 0, size)
-	keep := func(s string) []byte {
-		start := len(memory)
-		memory = append(memory, s...)
-		return memory[start:len(memory):len(memory)]
-	}
-	headers := append(slices.Grow(room, len(msg.Metadata)+1), sarama.RecordHeader{Key: keep(headerID), Value: keep(msg.UUID)})
-	for name, value := range msg.Metadata {
-		if name != headerID {
-			headers = append(headers, sarama.RecordHeader{Key: keep(name), Value: keep(value)})
-		}
-	}
-	sortHeaders(headers[1:])
-	return headers
-}
-
-// sortHeaders sorts by name. The few that there are it sorts by hand: the
-// frame of slices.SortFunc makes the stack of a fresh goroutine grow, which
-// costs more than the rest of encode.
-func sortHeaders(headers []sarama.RecordHeader) {
-	if len(headers) > 24 {
-		slices.SortFunc(headers, byName)
-		return
-	}
-	for i := 1; i < len(headers); i++ {
-		for j := i; j > 0 && byName(headers[j], headers[j-1]) < 0; j-- {
-			headers[j], headers[j-1] = headers[j-1], headers[j]
-		}
-	}
-}
-
-func byName(a, b sarama.RecordHeader) int { return bytes.Compare(a.Key, b.Key) }
-
-// encodeKey returns the record's key, nil for none. One that metadata could
-// not hold counts as long as nobody has set another.
-func encodeKey(topic pipeline.Topic, msg *message.Message, w *wire) []byte {
-	if w != nil && w.Key != nil && msg.Metadata.Get(pipeline.MetaPartitionKey) == w.KeyBeside {
-		return *w.Key
-	}
-	if key := broker.Key(topic, msg); key != "" {
-		return []byte(key)
-	}
-	return nil
 }
 
 // decode returns the message of a record and what orders it. There is no

@@ -1,7 +1,9 @@
 package kafkabroker
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"unicode/utf8"
@@ -19,9 +21,36 @@ import (
 var keyed = pipeline.Topic{Name: "orders", Key: []string{"/orderId", "/id"}}
 
 // received is what a consumer gets of a record that was produced.
-func received(r *sarama.Record) *sarama.ConsumerMessage {
-	return &sarama.ConsumerMessage{Partition: 3, Offset: 42, Key: r.Key, Value: r.Value, Headers: r.Headers}
+func received(t require.TestingT, r record) *sarama.ConsumerMessage {
+	rest := r.body
+	number := func() int {
+		n, size := binary.Varint(rest)
+		require.Positive(t, size)
+		rest = rest[size:]
+		return int(n)
+	}
+	next := func() []byte {
+		n := number()
+		if n < 0 {
+			return nil
+		}
+		b := rest[:n:n]
+		rest = rest[n:]
+		return b
+	}
+	m := &sarama.ConsumerMessage{Partition: 3, Offset: 42, Key: next(), Value: next()}
+	for n := number(); n > 0; n-- {
+		m.Headers = append(m.Headers, &sarama.RecordHeader{Key: next(), Value: next()})
+	}
+	require.Empty(t, rest)
+	require.Equal(t, m.Key == nil, r.key == nil)
+	require.Equal(t, string(m.Key), string(r.key))
+	require.Equal(t, r, r.clone())
+	return m
 }
+
+// dirty is memory that another record was in.
+func dirty() []byte { return bytes.Repeat([]byte{0xff}, 300) }
 
 func h(pairs ...any) []*sarama.RecordHeader {
 	var headers []*sarama.RecordHeader
@@ -118,7 +147,7 @@ func TestCodec_ForeignRecords(t *testing.T) {
 			require.Equal(t, test.metadata, msg.Metadata)
 			require.Equal(t, test.record.Value, []byte(msg.Payload))
 
-			again := received(encode(keyed, msg))
+			again := received(t, encode(dirty(), keyed, msg))
 			require.Equal(t, test.record.Value, again.Value, "value")
 			if key != "" || test.record.Key != nil {
 				require.Equal(t, key, string(again.Key), "key")
@@ -136,7 +165,7 @@ func TestCodec_RoundTripKeepsRecords(t *testing.T) {
 		record := anyRecord(t)
 		msg, key := decode(keyed, record)
 		require.NotEmpty(t, msg.UUID)
-		again := received(encode(keyed, msg))
+		again := received(t, encode(dirty(), keyed, msg))
 		require.Equal(t, record.Value, again.Value)
 		switch {
 		case record.Key != nil:
@@ -150,7 +179,7 @@ func TestCodec_RoundTripKeepsRecords(t *testing.T) {
 		// And once more: the copy is as good as the original.
 		twice, _ := decode(keyed, again)
 		require.Equal(t, msg.UUID, twice.UUID)
-		require.Equal(t, again.Headers, received(encode(keyed, twice)).Headers)
+		require.Equal(t, again.Headers, received(t, encode(dirty(), keyed, twice)).Headers)
 	})
 }
 
@@ -213,33 +242,37 @@ func TestCodec_MatchesDefaultMarshaler(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringN(1, 10, -1).Filter(func(s string) bool { return s != headerID && s != broker.MetaWire })
 		msg := message.NewMessage(rapid.StringN(1, 20, -1).Draw(t, "id"), rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "payload"))
-		for k, v := range rapid.MapOfN(name, rapid.StringN(0, 10, -1), 0, 6).Draw(t, "metadata") {
+		for k, v := range rapid.MapOfN(name, rapid.StringN(0, 10, -1), 0, 40).Draw(t, "metadata") {
 			msg.Metadata.Set(k, v)
 		}
-		ours := encode(keyed, msg)
+		ours := received(t, encode(dirty(), keyed, msg))
 		marshaled, err := wmkafka.DefaultMarshaler{}.Marshal("orders", msg)
 		require.NoError(t, err)
-		stock := recordOf(t, marshaled)
+		stock := messageOf(t, marshaled)
 		require.ElementsMatch(t, stock.Headers, ours.Headers)
 		require.Equal(t, stock.Value, ours.Value)
 
-		read, err := wmkafka.DefaultMarshaler{}.Unmarshal(received(ours))
+		read, err := wmkafka.DefaultMarshaler{}.Unmarshal(ours)
 		require.NoError(t, err)
 		require.True(t, msg.Equals(read), "stock reads ours")
 
-		back, _ := decode(keyed, received(stock))
+		back, _ := decode(keyed, stock)
 		delete(back.Metadata, broker.MetaWire) // the order in which stock wrote its map
 		require.True(t, msg.Equals(back), "we read stock: %v %v", msg.Metadata, back.Metadata)
 
-		own, _ := decode(keyed, received(ours))
+		own, _ := decode(keyed, ours)
 		require.True(t, msg.Equals(own), "we read ours: %v %v", msg.Metadata, own.Metadata)
 	})
 }
 
-func recordOf(t require.TestingT, marshaled *sarama.ProducerMessage) *sarama.Record {
+func messageOf(t require.TestingT, marshaled *sarama.ProducerMessage) *sarama.ConsumerMessage {
 	value, err := marshaled.Value.Encode()
 	require.NoError(t, err)
-	return &sarama.Record{Value: value, Headers: new(roomyRecord).point(marshaled.Headers)}
+	m := &sarama.ConsumerMessage{Partition: 3, Offset: 42, Value: value}
+	for i := range marshaled.Headers {
+		m.Headers = append(m.Headers, &marshaled.Headers[i])
+	}
+	return m
 }
 
 func TestCodec_HandlersMayChangeWhatCame(t *testing.T) {
@@ -253,7 +286,7 @@ func TestCodec_HandlersMayChangeWhatCame(t *testing.T) {
 	msg.Metadata.Set("set", "anew")
 	msg.Metadata.Set("more", "m")
 	msg.Metadata.Set(pipeline.MetaPartitionKey, "mine")
-	again := received(encode(keyed, msg))
+	again := received(t, encode(dirty(), keyed, msg))
 	require.Equal(t, h("z", "1", "z", "2", "set", "anew", headerID, "1", "more", "m", pipeline.MetaPartitionKey, "mine"), again.Headers)
 	require.Equal(t, "mine", string(again.Key))
 }
@@ -265,17 +298,17 @@ func TestCodec_PassesOnOtherDriversEntries(t *testing.T) {
 	msg, _ := decode(keyed, record)
 	require.JSONEq(t, `{"amqp":{"h":{"n":"int32"}},"kafka":{"headers":["z","a",["_waybill_wire",`+
 		fmt.Sprintf("%q", foreign)+`],"_watermill_message_uuid"]}}`, msg.Metadata[broker.MetaWire])
-	require.Equal(t, record.Headers, received(encode(keyed, msg)).Headers)
+	require.Equal(t, record.Headers, received(t, encode(dirty(), keyed, msg)).Headers)
 
 	// RabbitMQ adds its entry to a message of ours on the way.
 	msg, _ = decode(keyed, &sarama.ConsumerMessage{Headers: h("z", "1", "a", "2", headerID, "1")})
 	msg.Metadata[broker.MetaWire] = `{"amqp":{},` + msg.Metadata[broker.MetaWire][1:]
-	require.Equal(t, h("z", "1", "a", "2", headerID, "1", broker.MetaWire, `{"amqp":{}}`), received(encode(keyed, msg)).Headers)
+	require.Equal(t, h("z", "1", "a", "2", headerID, "1", broker.MetaWire, `{"amqp":{}}`), received(t, encode(dirty(), keyed, msg)).Headers)
 
 	// What is no annotation at all stays a header.
 	record = &sarama.ConsumerMessage{Headers: h(headerID, "1", "z", "1", broker.MetaWire, "junk")}
 	msg, _ = decode(keyed, record)
-	require.Equal(t, record.Headers, received(encode(keyed, msg)).Headers)
+	require.Equal(t, record.Headers, received(t, encode(dirty(), keyed, msg)).Headers)
 }
 
 func FuzzDecode(f *testing.F) {
@@ -288,7 +321,7 @@ func FuzzDecode(f *testing.F) {
 		msg, _ := decode(keyed, record)
 		require.NotEmpty(t, msg.UUID)
 		require.Equal(t, value, []byte(msg.Payload))
-		encode(keyed, msg)
+		encode(dirty(), keyed, msg)
 		require.Contains(t, msg.Metadata, text(name))
 	})
 }

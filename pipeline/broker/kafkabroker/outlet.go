@@ -3,6 +3,7 @@ package kafkabroker
 import (
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -36,31 +37,60 @@ func (o *outlet) calm() { o.since, o.tries, o.why = time.Time{}, 0, nil }
 
 // pack is a batch on its way.
 type pack struct {
-	records []*sarama.Record
+	encoded []byte // its records
 	tellers []teller
-	size    int       // bytes
+	size    int       // bytes, at most
 	begun   time.Time // of its first record
 	latest  time.Time // of its last
 	sealed  bool      // it takes no more
 	doubt   bool      // it came back, and the brokers may have it all the same
 }
 
-// add puts a record behind the others.
+// packs are used again, for their memory.
+var packs = sync.Pool{New: func() any { return new(pack) }}
+
+// free gives the pack back, which nobody may hold any more.
+func (p *pack) free() {
+	if p.reset() {
+		packs.Put(p)
+	}
+}
+
+// reset leaves nothing but memory, and reports whether that is worth keeping. It
+// is not where a record was alone because it is large.
+func (p *pack) reset() bool {
+	large := p.size > batchLimit
+	clear(p.tellers)
+	*p = pack{encoded: p.encoded[:0], tellers: p.tellers[:0]}
+	return !large && cap(p.encoded) > 0
+}
+
+// growFrom is the size from which a pack that fills gets the most that it can need:
+// to grow bit by bit would take five times as much.
+const growFrom = 128 << 10
+
+func (p *pack) add(r record, t teller, now time.Time) {
+	if len(p.encoded) > growFrom {
+		p.encoded = slices.Grow(p.encoded, batchLimit-batchOverhead-len(p.encoded))
+	}
+	p.latest = now
+	p.encoded = r.appendTo(p.encoded, max(0, now.Sub(p.begun)), int64(len(p.tellers)))
+	p.tellers = append(p.tellers, t)
+	p.size += r.size()
+}
+
+// add puts a record behind the others. It copies it.
 func (o *outlet) add(p parcel, now time.Time) {
 	var into *pack
 	if len(o.packs) > 0 {
 		into = o.packs[len(o.packs)-1]
 	}
-	if into == nil || into.sealed || p.alone || into.size+p.size > batchLimit-batchOverhead {
-		into = &pack{begun: now.Truncate(time.Millisecond), sealed: p.alone}
+	if into == nil || into.sealed || p.alone || into.size+p.record.size() > batchLimit-batchOverhead {
+		into = packs.Get().(*pack)
+		into.begun, into.sealed = now.Truncate(time.Millisecond), p.alone
 		o.packs = append(o.packs, into)
 	}
-	into.latest = now
-	p.record.OffsetDelta = int64(len(into.records))
-	p.record.TimestampDelta = max(0, now.Sub(into.begun))
-	into.records = append(into.records, p.record)
-	into.tellers = append(into.tellers, p.teller)
-	into.size += p.size
+	into.add(p.record, p.teller, now)
 }
 
 // ready reports whether the next pack may be sent.
@@ -83,13 +113,15 @@ func (o *outlet) back(p *pack) {
 // does a new identity.
 func (o *outlet) spent() bool { return o.next > math.MaxInt32/2 }
 
-func (p *pack) len() int32 { return int32(len(p.records)) } //nolint:gosec // a batch is bounded
+func (p *pack) len() int32 { return int32(len(p.tellers)) } //nolint:gosec // a batch is bounded
 
-// batch is a pack in sarama's words.
+// batch is a pack in sarama's words, which only counts the records.
 func (p *pack) batch(id int64, epoch int16, first int32) *sarama.RecordBatch {
-	return &sarama.RecordBatch{
+	b := &sarama.RecordBatch{
 		Version: 2, FirstTimestamp: p.begun, MaxTimestamp: p.latest,
 		ProducerID: id, ProducerEpoch: epoch, FirstSequence: first,
-		Records: p.records, LastOffsetDelta: p.len() - 1,
+		Records: make([]*sarama.Record, p.len()), LastOffsetDelta: p.len() - 1,
 	}
+	setEncoded(b, p.encoded)
+	return b
 }

@@ -35,8 +35,8 @@ type outlets struct {
 // choose returns the partition for a record: that of its key, else one that
 // takes records.
 func (t *outlets) choose(p parcel) *outlet {
-	o := t.all[t.partitioner.choose(p.record.Key, p.size, len(t.all))]
-	if p.record.Key != nil {
+	o := t.all[t.partitioner.choose(p.record.key, p.record.size(), len(t.all))]
+	if p.record.key != nil {
 		return o
 	}
 	for range t.all {
@@ -96,7 +96,7 @@ func (s *stream) limitLearning(t *outlets, since time.Time) {
 // drop fails what waits for a topic's partitions to be known.
 func (s *stream) drop(t *outlets, why error) {
 	for _, p := range t.waiting {
-		s.settle(&pack{tellers: []teller{p.teller}, size: p.size}, why)
+		s.settle(&pack{tellers: []teller{p.teller}, size: p.record.size()}, why)
 	}
 	t.waiting = nil
 }

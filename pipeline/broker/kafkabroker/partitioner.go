@@ -43,6 +43,7 @@ func (p *partitioner) hashed(key []byte, partitions int) int {
 	}
 	p.key = key
 	chosen, err := p.keyed.Partition(&p.probe, int32(partitions)) //nolint:gosec // Kafka's numbers are int32
+	p.key = nil                                                   // its memory is the caller's
 	if err != nil {
 		panic(fmt.Sprintf("hash a key of bytes: %v", err)) // neither they nor the hash can fail
 	}

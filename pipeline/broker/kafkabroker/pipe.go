@@ -2,7 +2,6 @@ package kafkabroker
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -28,9 +27,6 @@ type pipe struct {
 	// Under the stream's mutex.
 	broker *sarama.Broker // the latest that metadata has for the id
 	offers []*outlet      // that are ready, and stay so until they are taken
-
-	// For its goroutine.
-	encoded []byte // the records of the latest request, whose memory is used again
 }
 
 // request is a produce request.
@@ -44,7 +40,6 @@ type request struct {
 type flight struct {
 	outlet *outlet
 	pack   *pack
-	batch  *sarama.RecordBatch
 }
 
 // pipeTo returns the pipe to a broker.
@@ -78,7 +73,6 @@ func (p *pipe) run() {
 			return
 		}
 		for r := p.load(); r != nil; r = p.load() {
-			p.encode(r)
 			answer, err := r.send()
 			p.land(r, answer, err)
 		}
@@ -103,34 +97,10 @@ func (p *pipe) load() *request {
 			break
 		}
 		next := o.take()
-		batch := next.batch(p.s.id, p.s.epoch, o.next)
-		r.flights = append(r.flights, flight{o, next, batch})
-		r.produce.AddBatch(o.topic, o.number, batch)
+		r.flights = append(r.flights, flight{o, next})
+		r.produce.AddBatch(o.topic, o.number, next.batch(p.s.id, p.s.epoch, o.next))
 	}
 	return r
-}
-
-// encode encodes the records of a request, into memory that the next request uses
-// again: sarama has copied it when send returns.
-func (p *pipe) encode(r *request) {
-	if encodedAt < 0 {
-		return
-	}
-	size := 0
-	for _, f := range r.flights {
-		size += f.pack.size
-	}
-	b := slices.Grow(p.encoded[:0], size)
-	for _, f := range r.flights {
-		begin := len(b)
-		for _, record := range f.pack.records {
-			b = appendRecord(b, record)
-		}
-		setEncoded(f.batch, b[begin:len(b):len(b)])
-	}
-	if size <= requestLimit { // else it is one batch that is larger
-		p.encoded = b
-	}
 }
 
 // send sends the request and waits for its answer, which sarama gives on the

@@ -55,9 +55,12 @@ func newProducer(ctx context.Context, b *Broker) *producer {
 	return &producer{b: b, ctx: ctx, changed: make(chan struct{}), err: errNotYet}
 }
 
-// send hands the record to the stream, waiting until there is one or one of the
-// contexts is done. The result comes by the record's teller.
-func (p *producer) send(own, limit context.Context, topic string, record parcel) error {
+// putter puts a record into a stream; see stream.put. An error is final.
+type putter func(*stream) (taken bool, room <-chan struct{}, err error)
+
+// send has put put a record into the stream that is open, waiting until there is one
+// and it takes it, or one of the contexts is done. It may have to try more than once.
+func (p *producer) send(own, limit context.Context, put putter) error {
 	for {
 		if err := cmp.Or(own.Err(), limit.Err()); err != nil {
 			return fmt.Errorf("not sent: %w", err)
@@ -66,8 +69,9 @@ func (p *producer) send(own, limit context.Context, topic string, record parcel)
 		var room <-chan struct{}
 		if s != nil {
 			var taken bool
-			if taken, room = s.put(topic, record); taken {
-				return nil
+			var err error
+			if taken, room, err = put(s); taken || err != nil {
+				return err
 			}
 		}
 		if room != nil {

@@ -84,16 +84,17 @@ func (b *Broker) Start(topic string, msg *message.Message, to pipeline.Confirmer
 	if !known || t.MaxMessage > 0 && size(msg) > t.MaxMessage {
 		return false
 	}
-	record := encode(t, msg)
-	bytes := recordSize(record)
-	if p.alone(topic, bytes) {
-		return false
-	}
 	s := p.to.now()
-	if s == nil {
+	if s == nil || p.alone(topic, len(msg.Payload)) {
 		return false
 	}
-	taken, _ := s.put(topic, parcel{record: record, size: bytes, teller: teller{to, number}})
+	memory := newScratch()
+	defer memory.free()
+	r := memory.encode(t, msg)
+	if p.alone(topic, r.size()) {
+		return false
+	}
+	taken, _ := s.put(topic, parcel{record: r, teller: teller{to, number}})
 	return taken
 }
 
@@ -190,16 +191,37 @@ func (b *batch) send(s *sending) {
 	if _, s.bounded = s.own.Deadline(); !s.bounded {
 		s.limit = b.p.bound()
 	}
-	record := encode(b.topic, s.msg)
-	bytes := recordSize(record)
-	if bytes > requestMost-batchOverhead {
-		s.err = tooLarge("%d bytes are over what a request to Kafka takes, %d", bytes, requestMost)
+	if s.err = tooMuch(len(s.msg.Payload)); s.err != nil {
 		return
 	}
-	alone := b.p.alone(b.topic.Name, bytes)
-	s.shared = !alone
 	s.result = newTicket()
-	s.err = b.p.to.send(s.own, s.limit, b.topic.Name, parcel{record: record, size: bytes, alone: alone, teller: teller{s.result, 0}})
+	s.err = b.p.to.send(s.own, s.limit, func(to *stream) (bool, <-chan struct{}, error) { return b.put(to, s) })
+}
+
+// put encodes a message, once there is room, and puts it into a stream. Whoever
+// waits for room has no copy.
+func (b *batch) put(to *stream, s *sending) (taken bool, room <-chan struct{}, err error) {
+	if room := to.full(); room != nil {
+		return false, room, nil
+	}
+	memory := newScratch()
+	defer memory.free()
+	r := memory.encode(b.topic, s.msg)
+	if err := tooMuch(r.size()); err != nil {
+		return false, nil, err
+	}
+	alone := b.p.alone(b.topic.Name, r.size())
+	s.shared = !alone
+	taken, room = to.put(b.topic.Name, parcel{record: r, alone: alone, teller: teller{s.result, 0}})
+	return taken, room, nil
+}
+
+// tooMuch is the error of a record that no request takes.
+func tooMuch(size int) error {
+	if size <= requestMost-batchOverhead {
+		return nil
+	}
+	return tooLarge("%d bytes are over what a request to Kafka takes, %d", size, requestMost)
 }
 
 // again sends the messages that shared a batch that was too large once more,

@@ -251,7 +251,7 @@ func TestBackpressure_OneStuckPartitionBlocksNoOther(t *testing.T) {
 
 func partitionOf(_ testing.TB, key string, partitions int) int {
 	var p partitioner
-	return p.choose(encode(pipeline.Topic{}, keyedMessage(key)).Key, 0, partitions)
+	return p.choose(encode(nil, pipeline.Topic{}, keyedMessage(key)).key, 0, partitions)
 }
 
 func keyedMessage(key string) *message.Message {

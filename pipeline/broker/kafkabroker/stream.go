@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"github.com/waybill-dev/waybill/pipeline"
 )
 
@@ -53,8 +51,7 @@ type stream struct {
 
 // parcel is a record on its way, and who waits for it.
 type parcel struct {
-	record *sarama.Record
-	size   int
+	record record
 	alone  bool // it shares no batch
 	teller teller
 }
@@ -84,23 +81,20 @@ func openStream(l *link) (*stream, error) {
 	return s, nil
 }
 
-// put takes a record, whose result its teller is told. False: the stream takes
-// no more, or none before room is closed, which is nil otherwise. It does not
+// put takes a copy of a record, whose result its teller is told. False: the stream
+// takes no more, or none before room is closed, which is nil otherwise. It does not
 // block.
 func (s *stream) put(topic string, p parcel) (taken bool, room <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
+	if s.closed {
 		return false, nil
-	case s.held >= heldBytes:
-		if s.room == nil {
-			s.room = make(chan struct{})
-		}
-		return false, s.room
+	}
+	if room := s.await(); room != nil {
+		return false, room
 	}
 	s.left++
-	s.held += p.size
+	s.held += p.record.size()
 	t := s.topics[topic]
 	if t == nil {
 		t = &outlets{topic: topic}
@@ -111,11 +105,29 @@ func (s *stream) put(topic string, p parcel) (taken bool, room <-chan struct{}) 
 		s.learn(t)
 	}
 	if len(t.all) == 0 {
+		p.record = p.record.clone()
 		t.waiting = append(t.waiting, p)
 	} else {
 		s.place(t, p, now)
 	}
 	return true, nil
+}
+
+// full returns what is closed once there is room; nil: there is.
+func (s *stream) full() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.await()
+}
+
+func (s *stream) await() <-chan struct{} {
+	if s.held < heldBytes {
+		return nil
+	}
+	if s.room == nil {
+		s.room = make(chan struct{})
+	}
+	return s.room
 }
 
 // place puts a record into the partition that it belongs to.
@@ -179,13 +191,14 @@ func (s *stream) settleAll(o *outlet, err error) {
 	o.packs = nil
 }
 
-// settle gives the result of all that is in a pack.
+// settle gives the result of all that is in a pack, and frees it.
 func (s *stream) settle(p *pack, err error) {
 	for _, t := range p.tellers {
 		t.to.Confirmed(t.number, err)
 	}
 	s.left -= len(p.tellers)
 	s.held -= p.size
+	p.free()
 	if s.room != nil && s.held < heldBytes {
 		close(s.room)
 		s.room = nil

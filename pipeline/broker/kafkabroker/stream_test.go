@@ -47,7 +47,14 @@ func newMuted(t *testing.T, partitions int32) *muted {
 func (m *muted) open(t *testing.T) *Broker {
 	b, err := Open(pipeline.Broker{URL: pipeline.Secret(m.ListenAddrs()[0])}, options("orders"))
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	t.Cleanup(func() {
+		s := b.(*Broker).publisher.to.current.Load()
+		require.NoError(t, b.Close())
+		if s != nil {
+			require.Zero(t, s.left, "each record had its result")
+			require.Zero(t, s.held)
+		}
+	})
 	return b.(*Broker)
 }
 
@@ -318,6 +325,9 @@ func metadataWithout(request *kmsg.MetadataRequest, host string, port int32) kms
 	return response
 }
 
+// sized is a record of that size.
+func sized(size int) record { return record{body: make([]byte, max(0, size-headMost))} }
+
 // Who publishes waits while a stream has as much in hand as it may.
 func TestStream_Full(t *testing.T) {
 	t.Parallel()
@@ -325,7 +335,7 @@ func TestStream_Full(t *testing.T) {
 		topics: map[string]*outlets{"orders": {topic: "orders", learning: time.Now()}}, idle: make(chan struct{}), broken: make(chan struct{}),
 	}
 	put := func(size int) (bool, <-chan struct{}) {
-		return s.put("orders", parcel{record: &sarama.Record{}, size: size, teller: teller{newTicket(), 0}})
+		return s.put("orders", parcel{record: sized(size), teller: teller{newTicket(), 0}})
 	}
 	taken, _ := put(heldBytes)
 	require.True(t, taken, "one that is larger than all passes alone")
@@ -402,23 +412,23 @@ func (b *Broker) recordsOf(topic string, partitions int32) (n int64, err error) 
 func TestOutlet_Batches(t *testing.T) {
 	t.Parallel()
 	record := func(size int, alone bool) parcel {
-		return parcel{&sarama.Record{}, size, alone, teller{newTicket(), 0}}
+		return parcel{sized(size), alone, teller{newTicket(), 0}}
 	}
 	o := &outlet{pipe: &pipe{}}
 	now := time.Now()
-	for _, p := range []parcel{record(10, false), record(10, false), record(batchLimit-batchOverhead-10, false), record(5, true), record(5, false)} {
+	for _, p := range []parcel{record(50, false), record(50, false), record(batchLimit-batchOverhead-50, false), record(30, true), record(30, false)} {
 		o.add(p, now)
 	}
 	var sizes []int
 	for _, p := range o.packs {
-		sizes = append(sizes, len(p.records))
+		sizes = append(sizes, len(p.tellers))
 	}
 	require.Equal(t, []int{2, 1, 1, 1}, sizes, "up to the limit, and whoever is to be alone")
 	first := o.take()
 	require.False(t, o.ready(), "one at a time")
 	o.flying = false
-	o.add(record(1, false), now)
+	o.add(record(30, false), now)
 	o.back(first)
 	require.Same(t, first, o.take(), "what came back goes first")
-	require.Len(t, first.records, 2, "and is as it was")
+	require.Len(t, first.tellers, 2, "and is as it was")
 }

@@ -126,7 +126,7 @@ func describe(headers []*sarama.RecordHeader) []wireHeader {
 	return described
 }
 
-// canonical reports whether the headers are as encodeHeaders writes them from
+// canonical reports whether the headers are as appendMetadata writes them from
 // metadata alone: the id first, the others sorted.
 func canonical(headers []*sarama.RecordHeader) bool {
 	if len(headers) > 0 && string(headers[0].Key) == headerID {
