@@ -65,13 +65,10 @@ func (p *pack) reset() bool {
 	return !large && cap(p.encoded) > 0
 }
 
-// growFrom is the size from which a pack that fills gets the most that it can need:
-// to grow bit by bit would take five times as much.
-const growFrom = 128 << 10
-
 func (p *pack) add(r record, t teller, now time.Time) {
-	if len(p.encoded) > growFrom {
-		p.encoded = slices.Grow(p.encoded, batchLimit-batchOverhead-len(p.encoded))
+	if cap(p.encoded)-len(p.encoded) < r.size() {
+		// To twice its size: append would take smaller steps, and more memory in all.
+		p.encoded = slices.Grow(p.encoded, max(len(p.encoded), r.size()))
 	}
 	p.latest = now
 	p.encoded = r.appendTo(p.encoded, max(0, now.Sub(p.begun)), int64(len(p.tellers)))

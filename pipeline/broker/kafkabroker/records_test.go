@@ -160,7 +160,7 @@ func TestPack_Reset(t *testing.T) {
 	for _, size := range []int{100, 2000, 60_000, 900_000} {
 		p := fill(size)
 		tellers, memory := p.tellers, &p.encoded[0]
-		require.LessOrEqual(t, cap(p.encoded), batchLimit+batchLimit/8)
+		require.LessOrEqual(t, cap(p.encoded), 2*batchLimit)
 		require.True(t, p.reset())
 		require.Equal(t, pack{encoded: []byte{}, tellers: []teller{}}, *p)
 		require.Equal(t, teller{}, tellers[0])
